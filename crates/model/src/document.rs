@@ -1,0 +1,241 @@
+//! What an output encodes: a line or a request, with its verdict and the constants of its origin.
+//!
+//! [`Document::visit`] is the one place that says which fields a document has and in which order;
+//! outputs only say how a field is written ([`Visitor`]).
+
+use crate::ids::DocumentId;
+use crate::record::{Field, Key, Record, Value};
+use crate::time::{Day, UnixNanos};
+use crate::verdict::{Outcome, Rule, Verdict};
+
+/// Fields that are the same for every line of one container file, e.g. `service.name`,
+/// `kubernetes.pod.name`, `log.file.path`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Constants {
+    /// Differs between any two sets of constants of one process, so that encoders can keep them
+    /// encoded.
+    pub revision: u64,
+    /// Name and value.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// The end of one request as one service saw it; immutable, one per request and service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestSummary {
+    /// `http` or `grpc`.
+    pub protocol: &'static str,
+    /// HTTP method, or the gRPC service.
+    pub method: String,
+    /// Raw path without query, or the gRPC method.
+    pub path: String,
+    /// Route template where one matched, e.g. `/v2/projects/{project}`.
+    pub route: Option<String>,
+    /// HTTP status; 0 if not known.
+    pub status: u16,
+    /// When it began.
+    pub start: UnixNanos,
+    /// Nanoseconds.
+    pub duration: u64,
+    /// Path parameters and the `AppContext` it acted on: `(field name, value)`.
+    pub names: Vec<(&'static str, String)>,
+    /// How many lines were attributed to it in this service by the time it ended.
+    pub lines: u64,
+    /// Whether a span or an access line says it failed.
+    pub failed: bool,
+}
+
+/// What the document describes.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// A log line: its record and the text the record's ranges refer to.
+    Line(&'a Record, &'a [u8]),
+    /// A request that ended.
+    Request(&'a RequestSummary),
+}
+
+/// One document, ready to be encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// Its identity in every store.
+    pub id: DocumentId,
+    /// The day whose index it lives in; never depends on when it is sent.
+    pub home: Day,
+    /// Its `@timestamp`.
+    pub time: UnixNanos,
+    /// Tie-breaker for order within one file (`event.sequence`): the offset of its first byte.
+    pub sequence: u64,
+    /// What it describes.
+    pub body: Body<'a>,
+    /// Whom it belongs to.
+    pub verdict: &'a Verdict,
+    /// What is constant for its origin.
+    pub constants: &'a Constants,
+}
+
+/// Writes fields in some encoding. Keys are dotted ECS names; no key comes twice.
+pub trait Visitor {
+    /// A string of valid UTF-8.
+    fn string(&mut self, key: &str, value: &str);
+    /// The inside of a JSON string: valid UTF-8 with valid escapes.
+    fn escaped(&mut self, key: &str, value: &[u8]);
+    /// A number in JSON's syntax.
+    fn number(&mut self, key: &str, value: &[u8]);
+    /// An unsigned integer.
+    fn unsigned(&mut self, key: &str, value: u64);
+    /// A boolean.
+    fn boolean(&mut self, key: &str, value: bool);
+    /// Nothing.
+    fn null(&mut self, key: &str);
+    /// A list of strings.
+    fn strings(&mut self, key: &str, values: &[String]);
+    /// The fields that are constant for the origin; may be kept encoded by revision.
+    fn constants(&mut self, constants: &Constants) {
+        for (key, value) in &constants.fields {
+            self.string(key, value);
+        }
+    }
+    /// Opens an object; fields up to [`Visitor::end`] belong to it.
+    fn begin(&mut self, key: &str);
+    /// Closes the object.
+    fn end(&mut self);
+}
+
+impl Document<'_> {
+    /// Shows every field of the document to `visitor`, in the order of the schema.
+    pub fn visit(&self, visitor: &mut impl Visitor) {
+        let mut text = Vec::with_capacity(64);
+        self.time.write_rfc3339(&mut text);
+        visitor.string("@timestamp", ascii(&text));
+        visitor.constants(self.constants);
+        text.clear();
+        self.id.write_to(&mut text);
+        visitor.string("event.id", ascii(&text));
+        visitor.unsigned("event.sequence", self.sequence);
+        match self.body {
+            Body::Line(record, line) => visit_line(record, line, visitor),
+            Body::Request(request) => visit_request(request, visitor),
+        }
+        visit_verdict(self.verdict, visitor);
+        if let Body::Line(record, line) = self.body {
+            visit_free(record, line, visitor);
+        }
+    }
+}
+
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+fn visit_line(record: &Record, line: &[u8], visitor: &mut impl Visitor) {
+    visitor.string("log.level", record.severity.name());
+    visitor.string("emco.dialect", record.dialect.name());
+    visitor.string(
+        "stream",
+        match record.stream {
+            crate::line::Stream::Stdout => "stdout",
+            crate::line::Stream::Stderr => "stderr",
+        },
+    );
+    for field in &record.fields {
+        if let Key::Schema(key) = field.key {
+            visit_field(key, field, record, line, visitor);
+        }
+    }
+    if record.masked > 0 {
+        visitor.unsigned("emco.redacted", u64::from(record.masked));
+    }
+}
+
+fn visit_free(record: &Record, line: &[u8], visitor: &mut impl Visitor) {
+    let free = |field: &&Field| matches!(field.key, Key::Free(_));
+    if !record.fields.iter().any(|field| free(&field)) {
+        return;
+    }
+    visitor.begin("emco.fields");
+    for field in record.fields.iter().filter(free) {
+        if let Key::Free(range) = field.key {
+            visit_field(
+                ascii(range.of(&record.scratch)),
+                field,
+                record,
+                line,
+                visitor,
+            );
+        }
+    }
+    visitor.end();
+}
+
+fn visit_field(key: &str, field: &Field, record: &Record, line: &[u8], visitor: &mut impl Visitor) {
+    match field.value {
+        Value::Escaped(range) => visitor.escaped(key, range.of(line)),
+        Value::Plain(range) => visitor.string(key, ascii(range.of(line))),
+        Value::Scratch(range) => visitor.string(key, ascii(range.of(&record.scratch))),
+        Value::Number(range) => visitor.number(key, range.of(line)),
+        Value::Unsigned(value) => visitor.unsigned(key, value),
+        Value::Bool(value) => visitor.boolean(key, value),
+        Value::Null => visitor.null(key),
+        Value::Static(value) => visitor.string(key, value),
+    }
+}
+
+fn visit_request(request: &RequestSummary, visitor: &mut impl Visitor) {
+    visitor.string("event.kind", "event");
+    visitor.string("event.action", "request");
+    visitor.string("network.protocol", request.protocol);
+    let (method, path) = match request.protocol {
+        "grpc" => ("rpc.service", "rpc.method"),
+        _ => ("http.request.method", "url.path"),
+    };
+    visitor.string(method, &request.method);
+    visitor.string(path, &request.path);
+    if let Some(route) = &request.route {
+        visitor.string("http.route", route);
+    }
+    if request.status > 0 {
+        visitor.unsigned("http.response.status_code", u64::from(request.status));
+    }
+    let mut text = Vec::with_capacity(32);
+    request.start.write_rfc3339(&mut text);
+    visitor.string("event.start", ascii(&text));
+    visitor.unsigned("event.duration", request.duration);
+    visitor.string(
+        "event.outcome",
+        if request.failed { "failure" } else { "success" },
+    );
+    visitor.unsigned("emco.request.lines", request.lines);
+    for (key, value) in &request.names {
+        visitor.string(key, value);
+    }
+}
+
+fn visit_verdict(verdict: &Verdict, visitor: &mut impl Visitor) {
+    let mut text = Vec::with_capacity(32);
+    if let Some(trace) = verdict.trace {
+        crate::ids::push_hex(&mut text, &trace.0);
+        visitor.string("trace.id", ascii(&text));
+    }
+    if let Some(span) = verdict.span {
+        text.clear();
+        crate::ids::push_hex(&mut text, &span.0);
+        visitor.string("span.id", ascii(&text));
+    }
+    if let Some(user) = &verdict.user {
+        visitor.string("user.id", &user.id);
+        visitor.string("emco.user.source", user.source.name());
+    }
+    visitor.string("emco.attribution.outcome", verdict.outcome.name());
+    if verdict.rule != Rule::None {
+        visitor.string("emco.attribution.rule", verdict.rule.name());
+    }
+    if verdict.outcome == Outcome::Ambiguous && !verdict.candidates.is_empty() {
+        let candidates: Vec<String> = verdict.candidates.iter().map(ToString::to_string).collect();
+        visitor.strings("emco.attribution.candidates", &candidates);
+    }
+    if let Some((trace, user)) = &verdict.inferred {
+        visitor.string("emco.inferred.trace.id", &trace.to_string());
+        if let Some(user) = user {
+            visitor.string("emco.inferred.user.id", &user.id);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Identities: traces, spans, files, documents.
+
+use std::fmt;
+
+/// A 128-bit trace id; 64-bit ids are padded with zeros on the left, as `OpenTelemetry` does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A 64-bit span id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct SpanId(pub [u8; 8]);
+
+/// The identity of one log file, independent of its name, inode and compression: a 128-bit hash over
+/// pod uid, container, restart count and the file's first complete line (for plain files: a random
+/// generation that is persisted with the checkpoint).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct FileKey(pub [u8; 16]);
+
+/// The id under which a document is stored, made only from where it came from.
+///
+/// Written `<file key in hex>-<uncompressed offset in hex>` for lines and
+/// `r-<trace>-<span>` for requests, so that sending again always meets the first copy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DocumentId {
+    /// A line: the file it stands in and the uncompressed offset of its first byte.
+    Line(FileKey, u64),
+    /// A request document: the server span (or, without one, the access record) it describes.
+    Request(TraceId, SpanId),
+}
+
+impl TraceId {
+    /// Reads 1 to 32 hex digits (either case); shorter ids are padded on the left.
+    /// `None` for anything else and for the all-zero id, which means "no trace".
+    pub fn parse(hex: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 16];
+        parse_hex(hex, &mut bytes).then_some(Self(bytes))
+    }
+}
+
+impl SpanId {
+    /// Reads 1 to 16 hex digits (either case); shorter ids are padded on the left.
+    /// `None` for anything else and for the all-zero id.
+    pub fn parse(hex: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 8];
+        parse_hex(hex, &mut bytes).then_some(Self(bytes))
+    }
+}
+
+/// Fills `out` from the right; answers whether `hex` was all digits, fitted, and was not zero.
+fn parse_hex(hex: &[u8], out: &mut [u8]) -> bool {
+    if hex.is_empty() || hex.len() > out.len() * 2 {
+        return false;
+    }
+    let mut digits = hex.iter().rev();
+    for byte in out.iter_mut().rev() {
+        let Some(low) = digits.next() else { break };
+        let high = digits.next().unwrap_or(&b'0');
+        let (Some(low), Some(high)) = (nibble(*low), nibble(*high)) else {
+            return false;
+        };
+        *byte = high << 4 | low;
+    }
+    out.iter().any(|byte| *byte != 0)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `bytes` in lower-case hex without going through the formatter.
+pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        let pair = [byte >> 4, byte & 15].map(|n| HEX.get(usize::from(n)).copied().unwrap_or(b'0'));
+        out.extend_from_slice(&pair);
+    }
+}
+
+impl DocumentId {
+    /// Appends the id's text, at most 52 ASCII characters.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Line(file, offset) => {
+                push_hex(out, &file.0);
+                out.push(b'-');
+                let digits = (16 - offset.leading_zeros() as usize / 4).max(1);
+                for shift in (0..digits).rev() {
+                    let nibble = (offset >> (shift * 4) & 15) as usize;
+                    out.push(HEX.get(nibble).copied().unwrap_or(b'0'));
+                }
+            }
+            Self::Request(trace, span) => {
+                out.extend_from_slice(b"r-");
+                push_hex(out, &trace.0);
+                out.push(b'-');
+                push_hex(out, &span.0);
+            }
+        }
+    }
+}
+
+macro_rules! hex_display {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    )*};
+}
+hex_display!(TraceId, SpanId, FileKey);
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(52);
+        self.write_to(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl fmt::Debug for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DocumentId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_trace_id_is_padded_on_the_left() {
+        let id = TraceId::parse(b"48485a3953bb6124").unwrap();
+        assert_eq!(id.to_string(), "000000000000000048485a3953bb6124");
+    }
+
+    #[test]
+    fn what_is_no_id_is_none() {
+        for text in [
+            "",
+            "0",
+            "00000000000000000000000000000000",
+            "xyz",
+            "1234567890123456789012345678901234",
+        ] {
+            assert_eq!(TraceId::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(SpanId::parse(b"12345678901234567"), None);
+    }
+
+    #[test]
+    fn document_ids_say_where_they_came_from() {
+        let line = DocumentId::Line(FileKey([0xab; 16]), 0x1f40);
+        assert_eq!(line.to_string(), format!("{}-1f40", "ab".repeat(16)));
+        assert_eq!(
+            DocumentId::Line(FileKey([0; 16]), 0).to_string(),
+            format!("{}-0", "00".repeat(16))
+        );
+        let request = DocumentId::Request(TraceId([1; 16]), SpanId([2; 8]));
+        assert_eq!(
+            request.to_string(),
+            format!("r-{}-{}", "01".repeat(16), "02".repeat(8))
+        );
+    }
+}

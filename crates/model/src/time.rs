@@ -1,0 +1,288 @@
+//! Times as nanoseconds since the Unix epoch, and the day they belong to.
+
+use std::fmt;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z; 0 means "unknown".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanos(pub u64);
+
+/// A civil day in UTC: the home of a document (one index a day).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub u32);
+
+const NANOS_PER_DAY: u64 = 86_400_000_000_000;
+
+impl UnixNanos {
+    /// From microseconds, as spans carry them; saturates.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros.saturating_mul(1000))
+    }
+
+    /// From milliseconds, as access records carry them; saturates.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// Whole microseconds.
+    pub const fn micros(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This time plus `nanos`; saturates.
+    #[must_use]
+    pub const fn plus(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// This time minus `nanos`; saturates at the epoch.
+    #[must_use]
+    pub const fn minus(self, nanos: u64) -> Self {
+        Self(self.0.saturating_sub(nanos))
+    }
+
+    /// Nanoseconds from `earlier` to this; 0 if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The UTC day this time lies in.
+    // u64 nanoseconds end in the year 2554, day 213503: the cast loses nothing.
+    pub const fn day(self) -> Day {
+        Day((self.0 / NANOS_PER_DAY) as u32)
+    }
+
+    /// Reads an RFC 3339 time with 0 to 9 fractional digits and a zone (`Z`, `±hh:mm` or `±hhmm`).
+    /// `None` for anything else, for times before 1970 and for impossible dates.
+    pub fn parse_rfc3339(text: &[u8]) -> Option<Self> {
+        let date_time = text.get(..19)?;
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if separators
+            .iter()
+            .any(|(at, byte)| date_time.get(*at) != Some(byte))
+        {
+            return None;
+        }
+        let number = |from: usize, to: usize| digits(date_time.get(from..to)?);
+        let seconds = civil_seconds(
+            i64::try_from(number(0, 4)?).ok()?,
+            number(5, 7)?,
+            number(8, 10)?,
+            number(11, 13)?,
+            number(14, 16)?,
+            number(17, 19)?,
+        )?;
+        let mut rest = text.get(19..)?;
+        let mut nanos = 0;
+        if let Some(fraction) = rest.strip_prefix(b".") {
+            let length = fraction
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
+            if length == 0 || length > 9 {
+                return None;
+            }
+            nanos = digits(fraction.get(..length)?)? * 10_u64.pow(9 - u32::try_from(length).ok()?);
+            rest = fraction.get(length..)?;
+        }
+        let offset = zone_seconds(rest)?;
+        let seconds = u64::try_from(seconds - offset).ok()?;
+        Some(Self(
+            seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
+        ))
+    }
+
+    /// Seconds since the epoch of a civil UTC time; `None` for impossible dates and before 1970.
+    pub fn from_civil(
+        year: i64,
+        month: u64,
+        day: u64,
+        hour: u64,
+        minute: u64,
+        second: u64,
+    ) -> Option<Self> {
+        let seconds = u64::try_from(civil_seconds(year, month, day, hour, minute, second)?).ok()?;
+        Some(Self(seconds.checked_mul(1_000_000_000)?))
+    }
+
+    /// Appends `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`, always 30 bytes.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        let (year, month, day) = self.day().civil();
+        let of_day = self.0 % NANOS_PER_DAY;
+        let seconds = of_day / 1_000_000_000;
+        push_padded(out, u64::from(year), 4);
+        for (separator, value, width) in [
+            (b'-', u64::from(month), 2),
+            (b'-', u64::from(day), 2),
+            (b'T', seconds / 3600, 2),
+            (b':', seconds / 60 % 60, 2),
+            (b':', seconds % 60, 2),
+            (b'.', of_day % 1_000_000_000, 9),
+        ] {
+            out.push(separator);
+            push_padded(out, value, width);
+        }
+        out.push(b'Z');
+    }
+}
+
+impl Day {
+    /// Year, month and day of the month (proleptic Gregorian).
+    pub const fn civil(self) -> (u32, u32, u32) {
+        // Howard Hinnant's days-from-civil, inverted; eras of 400 years starting in March.
+        let days = self.0 + 719_468;
+        let era = days / 146_097;
+        let of_era = days % 146_097;
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 {
+            shifted + 3
+        } else {
+            shifted - 9
+        };
+        let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+        (year, month, day)
+    }
+}
+
+fn civil_seconds(
+    year: i64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    if day == 0 || day > longest || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted = i64::try_from(if month > 2 { month - 3 } else { month + 9 }).ok()?;
+    let of_year = (153 * shifted + 2) / 5 + i64::try_from(day).ok()? - 1;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    let days = era * 146_097 + of_era - 719_468;
+    Some(days * 86_400 + i64::try_from(hour * 3600 + minute * 60 + second).ok()?)
+}
+
+fn zone_seconds(text: &[u8]) -> Option<i64> {
+    let (sign, rest) = match text.split_first()? {
+        (b'Z', []) => return Some(0),
+        (b'+', rest) => (1, rest),
+        (b'-', rest) => (-1, rest),
+        _ => return None,
+    };
+    let hours = digits(rest.get(..2)?)?;
+    let rest = rest.get(2..)?;
+    let minutes = rest.strip_prefix(b":").unwrap_or(rest);
+    if minutes.len() != 2 {
+        return None;
+    }
+    let minutes = digits(minutes)?;
+    (hours < 24 && minutes < 60)
+        .then(|| {
+            i64::try_from(hours * 3600 + minutes * 60)
+                .ok()
+                .map(|s| sign * s)
+        })
+        .flatten()
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0_u64, |value, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u64::from(byte - b'0'))
+    })
+}
+
+fn push_padded(out: &mut Vec<u8>, value: u64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = u8::try_from(value / 10_u64.pow(place) % 10).unwrap_or(0);
+        out.push(b'0' + digit);
+    }
+}
+
+impl fmt::Display for UnixNanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(30);
+        self.write_rfc3339(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// `YYYY.MM.DD`, the form daily indices are named with.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.civil();
+        write!(f, "{year:04}.{month:02}.{day:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_loggers_and_kubelets_write() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-11-23T04:09:37.672424268Z", 1_795_406_977_672_424_268),
+            ("2026-11-23T05:09:37.67+01:00", 1_795_406_977_670_000_000),
+            ("2026-11-22T23:09:37.672-0500", 1_795_406_977_672_000_000),
+            ("2024-02-29T12:00:00Z", 1_709_208_000_000_000_000),
+        ] {
+            assert_eq!(
+                UnixNanos::parse_rfc3339(text.as_bytes()),
+                Some(UnixNanos(expected)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "2026-11-23",
+            "2026-13-01T00:00:00Z",
+            "2025-02-29T00:00:00Z",
+            "2026-11-23T04:09:37",
+            "2026-11-23T04:09:37.Z",
+            "2026-11-23T04:09:37.1234567890Z",
+            "1969-12-31T23:59:59Z",
+            "2026-11-23 04:09:37Z",
+        ] {
+            assert_eq!(UnixNanos::parse_rfc3339(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn writing_and_reading_agree_on_every_day_of_four_centuries() {
+        for day in (0_u32..150_000).step_by(13) {
+            let time = UnixNanos(u64::from(day) * NANOS_PER_DAY + 45_296_123_456_789);
+            let text = time.to_string();
+            assert_eq!(
+                UnixNanos::parse_rfc3339(text.as_bytes()),
+                Some(time),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_day_is_named_as_indices_are() {
+        assert_eq!(
+            UnixNanos(1_795_406_977_672_424_268).day().to_string(),
+            "2026.11.23"
+        );
+    }
+}

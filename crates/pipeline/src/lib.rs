@@ -1,0 +1,2 @@
+//! Head, verdict log and lanes.
+pub mod output;
