@@ -1,0 +1,11 @@
+//! The command `emco-lab generate`.
+
+/// What `emco-lab generate` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+#[expect(clippy::unused_async, reason = "all commands have one signature")]
+pub(crate) async fn run(_args: Args) -> anyhow::Result<()> {
+    anyhow::bail!("this build has no generate")
+}
