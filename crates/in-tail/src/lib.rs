@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Finds, follows and re-reads log files: through rotation, restarts, truncation, gzip and deletion.
+//!
+//! The log file is the write-ahead log of what a container said. This crate gives every byte of it
+//! exactly once and in order to one reader (the head), and any byte of it again to others (lanes) for
+//! as long as they ask.
+//!
+//! It deliberately does not know what a line or a CRI record is (except that a first line identifies
+//! a file), what was covered before (the caller says so, by [`FileKey`](model::ids::FileKey)) and what
+//! becomes of the bytes.
+//!
+//! ```text
+//! directories ─▶ watch (inotify: a hint) ─┐
+//!               pace  (polls: the truth) ─┴▶ engine ─▶ Tailer::next ─▶ Event
+//!                                              │ open files, by key
+//!                                              └▶ FileSet::read(key, extent)
+//! ```
+//!
+//! | module | does |
+//! |---|---|
+//! | [`settings`] | what to follow |
+//! | [`identity`] | the key of a file |
+//! | [`event`] | what the head is told |
+//! | [`reader`] | reading again by key |
+
+pub mod error;
+pub mod event;
+pub mod identity;
+pub mod metrics;
+pub mod reader;
+pub mod settings;
+pub mod task;
+
+pub use error::{Error, ReadError};
+pub use event::{
+    Chunk, ContainerIndex, ContainerInfo, EndReason, Event, FileEnded, FileIndex, FileOpened,
+    FileRef, Resume, Trouble,
+};
+pub use metrics::Metrics;
+pub use reader::FileSet;
+pub use settings::{PlainSettings, PodSettings, Replay, Settings};
+pub use task::Tailer;
+
+/// The longest chunk of one [`Event`].
+pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
