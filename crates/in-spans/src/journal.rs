@@ -1,0 +1,138 @@
+//! The journal that makes spans durable, the sink that uses them, and the way back after a restart.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::evidence::SpanFacts;
+use model::time::UnixNanos;
+
+use crate::error::{Error, Fault, FaultKind};
+use crate::scan::{RawSpan, SpanScratch};
+use crate::splitter::scan_run;
+
+/// Kind of a journal record that holds spans.
+pub const KIND_SPANS: u8 = 1;
+/// Kind of a journal record that says that spans are missing.
+pub const KIND_GAP: u8 = 2;
+/// Version of both kinds, the first byte of their payload.
+pub const RECORD_VERSION: u8 = 1;
+
+/// Keeps records over a crash; the spool, in a program.
+pub trait Journal: Send {
+    /// Appends a record. When this returns, a crash of the process does not lose it.
+    ///
+    /// # Errors
+    /// If the record is not kept; nothing of it is.
+    fn append(&mut self, kind: u8, at: UnixNanos, payload: &[u8]) -> Result<(), JournalError>;
+}
+
+/// Why a record was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No room; older records must go first.
+    #[error("the journal is full")]
+    Full,
+    /// Anything else.
+    #[error("appending to the journal")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Uses spans as evidence. The same span may be shown more than once.
+pub trait SpanSink: Send {
+    /// One span, in the order of arrival.
+    fn span(&mut self, span: &SpanFacts<'_>);
+
+    /// A run of spans is complete; a good moment to decide.
+    fn end_of_piece(&mut self) {}
+
+    /// Spans that arrived between the two times are missing: refused, cut off, or (when this comes
+    /// from a replay) seen before the restart and not kept.
+    fn gap(&mut self, from: UnixNanos, to: UnixNanos) {
+        let _: (UnixNanos, UnixNanos) = (from, to);
+    }
+}
+
+/// What a journal record held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// So many spans were shown to the sink.
+    Spans(u64),
+    /// A gap was shown to the sink.
+    Gap,
+}
+
+/// Shows what a journal record holds to `sink`.
+///
+/// # Errors
+/// [`Error::Record`] for a kind or version that is not known, [`Error::Damaged`] for content that
+/// this crate never wrote (whole spans in front of the damage have been shown).
+pub fn replay_record(
+    kind: u8,
+    payload: &[u8],
+    sink: &mut dyn SpanSink,
+    scratch: &mut SpanScratch,
+) -> Result<Replayed, Error> {
+    let (version, content) = payload.split_first().unwrap_or((&0, &[]));
+    match (kind, *version) {
+        (KIND_SPANS, RECORD_VERSION) => {
+            let mut count = 0;
+            scan_run(content, |span| {
+                count += u64::from(show(span, content, sink, scratch));
+            })
+            .map_err(Error::Damaged)?;
+            sink.end_of_piece();
+            Ok(Replayed::Spans(count))
+        }
+        (KIND_GAP, RECORD_VERSION) => {
+            let (from, to) = decode_gap(content).ok_or(Error::Damaged(Fault {
+                at: payload.len() as u64,
+                kind: FaultKind::End,
+            }))?;
+            sink.gap(from, to);
+            Ok(Replayed::Gap)
+        }
+        (kind, version) => Err(Error::Record { kind, version }),
+    }
+}
+
+/// Shows one span to `sink`; answers whether it has ids and was shown.
+pub(crate) fn show(
+    span: &RawSpan,
+    run: &[u8],
+    sink: &mut (impl SpanSink + ?Sized),
+    scratch: &mut SpanScratch,
+) -> bool {
+    let facts = span.facts(run, scratch);
+    if let Some(facts) = &facts {
+        sink.span(facts);
+    }
+    facts.is_some()
+}
+
+/// The payload of a record of [`KIND_GAP`].
+pub(crate) fn encode_gap(from: UnixNanos, to: UnixNanos) -> [u8; 17] {
+    let mut payload = [RECORD_VERSION; 17];
+    let (_, times) = payload.split_at_mut(1);
+    for (place, byte) in times
+        .iter_mut()
+        .zip(from.0.to_le_bytes().into_iter().chain(to.0.to_le_bytes()))
+    {
+        *place = byte;
+    }
+    payload
+}
+
+fn decode_gap(content: &[u8]) -> Option<(UnixNanos, UnixNanos)> {
+    let (from, rest) = content.split_first_chunk::<8>()?;
+    let (to, _) = rest.split_first_chunk::<8>()?;
+    let time = |bytes: &[u8; 8]| UnixNanos(u64::from_le_bytes(*bytes));
+    Some((time(from), time(to)))
+}
+
+/// A journal shared with its other users. The lock is held for one append.
+impl<J: Journal + ?Sized> Journal for Arc<Mutex<J>> {
+    fn append(&mut self, kind: u8, at: UnixNanos, payload: &[u8]) -> Result<(), JournalError> {
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(kind, at, payload)
+    }
+}
