@@ -1,0 +1,270 @@
+//! Was every line delivered exactly once?
+//!
+//! Compared by id **and** by content. A lane's documents fall into these classes:
+//!
+//! | a document whose id … | is |
+//! |---|---|
+//! | was written, first time, content as written | delivered |
+//! | was written, first time, other content | delivered, and `altered` |
+//! | was seen before in this lane | `stored_twice` |
+//! | was never written, content as some line that was | `stored_twice` (the id is wrong) |
+//! | was never written, content neither | `unexpected` |
+//!
+//! What was written and neither delivered nor dead-lettered is `lost`. One document may hold several
+//! records (a goroutine dump is one document of many lines): the lines of its message after the first
+//! are matched with the records that follow in the same stream of the same container.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Expected, Record, TEXT_MAX, digest};
+use crate::stored::StoredLine;
+
+/// Most examples of trouble a report quotes.
+pub const SAMPLES_MAX: usize = 20;
+
+/// What became of the lines in one lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lines {
+    /// Records in the files.
+    pub written: u64,
+    /// Records the destination has.
+    pub delivered: u64,
+    /// Documents too many for records the destination has.
+    pub stored_twice: u64,
+    /// Records that are nowhere.
+    pub lost: u64,
+    /// Records that the destination refused for good and that were put aside.
+    pub dead_lettered: u64,
+}
+
+/// What one lane did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The account.
+    pub lines: Lines,
+    /// Documents whose id and content nobody wrote.
+    pub unexpected: u64,
+    /// Documents whose content differs from what was written under their id.
+    pub altered: u64,
+    /// Examples, at most [`SAMPLES_MAX`], one sentence each.
+    pub samples: Vec<String>,
+}
+
+/// The account of one lane; fed with everything the destination has, in any order.
+#[derive(Debug)]
+pub struct Lane<'a> {
+    expected: &'a [Record],
+    by_id: HashMap<&'a str, usize>,
+    /// The record after each in the same stream of the same container.
+    next: Vec<Option<usize>>,
+    /// Digests of everything that was written, by service.
+    contents: HashSet<(&'a str, &'a str)>,
+    fates: Vec<Fate>,
+    report: Report,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fate {
+    #[default]
+    Missing,
+    Delivered,
+    /// Delivered inside the document of an earlier record.
+    Joined,
+    DeadLettered,
+}
+
+impl Report {
+    /// Whether nothing was lost, doubled, invented or changed.
+    pub const fn is_clean(&self) -> bool {
+        self.lines.lost == 0
+            && self.lines.stored_twice == 0
+            && self.unexpected == 0
+            && self.altered == 0
+    }
+}
+
+impl<'a> Lane<'a> {
+    /// An account in which nothing has arrived yet.
+    pub fn new(expected: &'a Expected) -> Self {
+        let records = expected.records();
+        let mut lane = Self {
+            expected: records,
+            by_id: HashMap::with_capacity(records.len()),
+            next: vec![None; records.len()],
+            contents: HashSet::with_capacity(records.len()),
+            fates: vec![Fate::Missing; records.len()],
+            report: Report::default(),
+        };
+        let mut newest: HashMap<(&str, &str, &str), usize> = HashMap::new();
+        for (index, record) in records.iter().enumerate() {
+            lane.by_id.insert(&record.id, index);
+            let stream = (&*record.service, &*record.container, &*record.stream);
+            if let Some(before) = newest.insert(stream, index)
+                && let Some(next) = lane.next.get_mut(before)
+            {
+                *next = Some(index);
+            }
+            let digests = [Some(&record.text_digest), record.message_digest.as_ref()];
+            for content in digests.into_iter().flatten() {
+                lane.contents.insert((&*record.service, content));
+            }
+        }
+        lane
+    }
+
+    /// Takes one document of the destination.
+    pub fn receive(&mut self, line: &StoredLine) {
+        match self.by_id.get(line.id.as_str()).copied() {
+            Some(index) if self.fate(index) == Fate::Missing => self.deliver(index, line),
+            Some(_) => {
+                self.report.lines.stored_twice += 1;
+                self.sample(format!("{} is stored twice", line.id));
+            }
+            None if self.is_known_content(line) => {
+                self.report.lines.stored_twice += 1;
+                self.sample(format!("{} is a second id of a written line", line.id));
+            }
+            None => {
+                self.report.unexpected += 1;
+                self.sample(format!("{} was never written", line.id));
+            }
+        }
+    }
+
+    /// Notes that the record `id` is in the dead-letter file.
+    pub fn dead_letter(&mut self, id: &str) {
+        if let Some(index) = self.by_id.get(id).copied()
+            && self.fate(index) == Fate::Missing
+        {
+            self.set(index, Fate::DeadLettered);
+        }
+    }
+
+    /// The account so far: what has not arrived is lost.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut report = self.report.clone();
+        let count = |fate: Fate| self.fates.iter().filter(|have| **have == fate).count() as u64;
+        report.lines.written = self.expected.len() as u64;
+        report.lines.delivered = count(Fate::Delivered) + count(Fate::Joined);
+        report.lines.dead_lettered = count(Fate::DeadLettered);
+        report.lines.lost = count(Fate::Missing);
+        for (record, _) in self.missing() {
+            if report.samples.len() == SAMPLES_MAX {
+                break;
+            }
+            report.samples.push(format!(
+                "{} of {} is lost: {:.80}",
+                record.id, record.service, record.text
+            ));
+        }
+        report
+    }
+
+    /// How many records have arrived; cheap, for waiting until everything is there.
+    pub fn arrived(&self) -> usize {
+        let missing = self.fates.iter().filter(|fate| **fate == Fate::Missing);
+        self.fates.len() - missing.count()
+    }
+
+    /// Whether the record `id` came inside the document of an earlier record.
+    pub fn is_joined(&self, id: &str) -> bool {
+        self.by_id
+            .get(id)
+            .is_some_and(|index| self.fate(*index) == Fate::Joined)
+    }
+
+    fn missing(&self) -> impl Iterator<Item = (&Record, Fate)> {
+        let fates = self.fates.iter().copied();
+        self.expected
+            .iter()
+            .zip(fates)
+            .filter(|(_, fate)| *fate == Fate::Missing)
+    }
+
+    fn deliver(&mut self, index: usize, line: &StoredLine) {
+        self.set(index, Fate::Delivered);
+        let Some(record) = self.expected.get(index) else {
+            return;
+        };
+        if line.masked || is_same(record, &line.message) {
+            return;
+        }
+        if !self.join(index, record, &line.message) {
+            self.report.altered += 1;
+            self.sample(format!("{} differs: {:.80}", line.id, line.message));
+        }
+    }
+
+    /// Matches the lines of a joined document with the records they came from; answers whether all
+    /// of them were found.
+    fn join(&mut self, first: usize, record: &Record, message: &str) -> bool {
+        let mut lines = message.split('\n');
+        if !lines.next().is_some_and(|line| is_same(record, line)) {
+            return false;
+        }
+        let mut at = first;
+        for line in lines {
+            let Some(next) = self.next.get(at).copied().flatten() else {
+                return false;
+            };
+            let same = self
+                .expected
+                .get(next)
+                .is_some_and(|record| is_same(record, line));
+            if !same || self.fate(next) != Fate::Missing {
+                return false;
+            }
+            self.set(next, Fate::Joined);
+            at = next;
+        }
+        at != first
+    }
+
+    fn is_known_content(&self, line: &StoredLine) -> bool {
+        let known = |text: &str| {
+            let digest = digest(text.as_bytes());
+            self.contents
+                .contains(&(line.service.as_str(), digest.as_str()))
+        };
+        known(&line.message) || line.message.split('\n').next().is_some_and(known)
+    }
+
+    fn fate(&self, index: usize) -> Fate {
+        self.fates.get(index).copied().unwrap_or_default()
+    }
+
+    fn set(&mut self, index: usize, fate: Fate) {
+        if let Some(have) = self.fates.get_mut(index) {
+            *have = fate;
+        }
+    }
+
+    fn sample(&mut self, text: String) {
+        if self.report.samples.len() < SAMPLES_MAX {
+            self.report.samples.push(text);
+        }
+    }
+}
+
+/// Whether `message` is what `record` says: its `msg`, its whole text, or the text after the
+/// dialect's own prefix (Go's `log` and klog put the time in front).
+fn is_same(record: &Record, message: &str) -> bool {
+    let digest = digest(message.as_bytes());
+    if record.message_digest.as_ref() == Some(&digest) || record.text_digest == digest {
+        return true;
+    }
+    if record.text_digest.is_empty() || record.message_digest.is_none() {
+        let whole = record.text.len() < TEXT_MAX;
+        let tail = message.trim();
+        return whole
+            && !(tail.is_empty() && !record.text.trim().is_empty())
+            && record.text.trim_end().ends_with(tail);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;
