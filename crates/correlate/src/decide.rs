@@ -1,0 +1,262 @@
+//! The exclusions.
+
+use model::ids::{SpanId, TraceId};
+use model::line::NameKey;
+use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
+
+use crate::callmap::{CallMap, Reach, bit};
+use crate::ledger::State;
+use crate::line::{Access, Printed, Waiting};
+use crate::origin::{Kind, NO_ENTRY, Origin};
+
+/// An origin that is still possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// A request, by row.
+    Request(usize),
+    /// Asynchronous work of the request that owns the trace.
+    Async(TraceId),
+    /// Work that no request caused.
+    Background,
+    /// Something of which there is no evidence (a gap, an invisible request, an unknown trace).
+    Unseen,
+}
+
+/// Decides a printed line.
+pub(crate) fn printed(state: &State, line: &Waiting, printed: &Printed) -> (Verdict, Option<usize>) {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut rule = Rule::Time;
+    let mut struck = |by: Rule| {
+        if strength(by) > strength(rule) {
+            rule = by;
+        }
+    };
+    for (row, origin) in state.origins.rows().iter().enumerate() {
+        if !state.maybe_open(origin, line) {
+            continue;
+        }
+        match candidate(state, row, origin, line, printed) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(by) => struck(by),
+        }
+    }
+    candidates.extend(without_span(state, line, printed, &mut struck));
+    if state.in_gap(line) {
+        candidates.push(Candidate::Unseen);
+        rule = Rule::Gap;
+    }
+    conclude(state, &candidates, rule)
+}
+
+/// How much of an argument a rule is: the strongest one that was needed is named.
+fn strength(rule: Rule) -> u8 {
+    match rule {
+        Rule::Blocked => 1,
+        Rule::CodePosition => 2,
+        Rule::NeverStarted => 3,
+        Rule::Names => 4,
+        Rule::Token => 5,
+        Rule::AppContext => 6,
+        Rule::Gap => 7,
+        _ => 0,
+    }
+}
+
+/// Whether an origin that was open at the line's time can have printed it; else what strikes it out.
+fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed: &Printed) -> Result<Candidate, Rule> {
+    let reach = printed.reach;
+    if !can_reach(state, origin, reach) {
+        return Err(Rule::CodePosition);
+    }
+    if line.slack == 0 && origin.blocked_at(line.time) {
+        return Err(Rule::Blocked);
+    }
+    if printed.names.iter().any(|(key, value)| origin.contradicts(*key, value)) {
+        return Err(Rule::Names);
+    }
+    Ok(match origin.kind {
+        Kind::Request { .. } => Candidate::Request(row),
+        Kind::Unknown => Candidate::Unseen,
+        Kind::Root(roots) => match state.map.as_ref() {
+            Some(map) if map.roots(roots).all(|(_, root)| root.started_by == 0) => Candidate::Background,
+            _ => Candidate::Unseen,
+        },
+    })
+}
+
+fn can_reach(state: &State, origin: &Origin, reach: Reach) -> bool {
+    match origin.kind {
+        Kind::Request { entry, routed } => {
+            if state.map.is_none() {
+                return true;
+            }
+            let joined = joined_entries(state.map.as_ref(), reach);
+            routed && entry != NO_ENTRY && (reach.entries | joined) & bit(entry) != 0
+        }
+        Kind::Root(roots) => (reach.background | reach.asyncs) & roots != 0,
+        Kind::Unknown => reach.entries != 0 || reach.background | reach.asyncs != 0,
+    }
+}
+
+/// Entries whose own goroutine waits for the goroutines that reach the statement.
+fn joined_entries(map: Option<&CallMap>, reach: Reach) -> u128 {
+    let Some(map) = map else { return u128::MAX };
+    map.roots(reach.asyncs)
+        .filter(|(_, root)| root.joined)
+        .fold(0, |set, (_, root)| set | root.started_by)
+}
+
+/// Origins that have no span of their own: start-up, loops, goroutines that requests started.
+fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut impl FnMut(Rule)) -> Vec<Candidate> {
+    let mut left = Vec::new();
+    let reach = printed.reach;
+    if reach.startup && line.time <= state.startup_until() {
+        left.push(Candidate::Background);
+    }
+    let Some(map) = &state.map else {
+        left.push(Candidate::Unseen);
+        return left;
+    };
+    for (_, root) in map.roots(reach.background) {
+        let traced = root.name.eq_ignore_ascii_case("metrics.Start.func1");
+        let of_requests = root.started_by != 0;
+        if !traced && !of_requests {
+            left.push(Candidate::Background);
+        }
+    }
+    for (_, root) in map.roots(reach.asyncs) {
+        if root.joined {
+            continue;
+        }
+        let mut any = false;
+        for start in &state.starts {
+            if bit(start.entry) & root.started_by == 0 || start.at > line.time {
+                continue;
+            }
+            any = true;
+            if printed.names.iter().any(|(key, value)| crate::origin::contradicts(&start.names, *key, value)) {
+                struck(Rule::Names);
+                continue;
+            }
+            left.push(start.trace.map_or(Candidate::Unseen, Candidate::Async));
+        }
+        if !any {
+            struck(Rule::NeverStarted);
+        }
+    }
+    left
+}
+
+/// Turns what is left into a verdict; answers the row it belongs to as well.
+fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Option<usize>) {
+    let mut traces: Vec<TraceId> = Vec::new();
+    let mut row = None;
+    let mut untraced = 0_usize;
+    let mut background = false;
+    let mut unseen = false;
+    for candidate in candidates {
+        let trace = match candidate {
+            Candidate::Background => {
+                background = true;
+                continue;
+            }
+            Candidate::Unseen => {
+                unseen = true;
+                continue;
+            }
+            Candidate::Async(trace) => Some(*trace),
+            Candidate::Request(index) => {
+                row = row.or(Some(*index));
+                state.origins.rows().get(*index).and_then(|origin| origin.trace)
+            }
+        };
+        match trace {
+            Some(trace) if traces.contains(&trace) => {}
+            Some(trace) => traces.push(trace),
+            None => untraced += 1,
+        }
+    }
+    let verdict = match (traces.as_slice(), untraced, background, unseen) {
+        ([], 0, true, false) => Verdict { outcome: Outcome::Background, rule: Rule::BackgroundSite, ..Verdict::default() },
+        ([trace], 0, false, false) => {
+            let row = row.filter(|_| candidates.len() == 1);
+            attributed(state, *trace, row.and_then(|row| state.origins.rows().get(row)?.span), rule)
+        }
+        ([], 0, false, _) => Verdict { rule: if unseen { Rule::Gap } else { Rule::None }, ..Verdict::default() },
+        _ => Verdict {
+            outcome: Outcome::Ambiguous,
+            rule: if rule == Rule::Gap { Rule::Gap } else { Rule::None },
+            candidates: traces.into_iter().take(CANDIDATES_MAX).collect(),
+            ..Verdict::default()
+        },
+    };
+    let row = row.filter(|_| verdict.outcome == Outcome::Attributed);
+    (verdict, row)
+}
+
+pub(crate) fn attributed(state: &State, trace: TraceId, span: Option<SpanId>, rule: Rule) -> Verdict {
+    Verdict {
+        outcome: Outcome::Attributed,
+        rule,
+        trace: Some(trace),
+        span,
+        user: state.people.of(trace),
+        ..Verdict::default()
+    }
+}
+
+/// Decides an access line: the request with that method, path and status that just ended.
+pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict, Option<usize>) {
+    let mut fits = Vec::new();
+    let mut gap = state.in_gap(line);
+    for (row, origin) in state.origins.rows().iter().enumerate() {
+        match origin.kind {
+            Kind::Request { .. } if is_access_of(origin, line, access) => fits.push(Candidate::Request(row)),
+            Kind::Unknown if state.maybe_open(origin, line) => gap = true,
+            _ => {}
+        }
+    }
+    if gap && fits.is_empty() {
+        fits.push(Candidate::Unseen);
+    }
+    conclude(state, &fits, Rule::AccessLine)
+}
+
+/// The handler's end and its access line are this far apart at most.
+const ACCESS_LINE_DELAY: u64 = 150_000_000;
+
+pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> bool {
+    let Some(request) = &origin.request else { return false };
+    if request.grpc || !request.method.eq_ignore_ascii_case(&access.method) {
+        return false;
+    }
+    let plain = |path: &str| path.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let same_path = match request.path_exact {
+        true => *request.path == *access.path,
+        false => plain(&request.path) == plain(&access.path),
+    };
+    if !same_path || (request.status != 0 && request.status != access.status) {
+        return false;
+    }
+    // the line's one-second stamp is the handler's start, truncated
+    let starts = origin.start < access.started.saturating_add(1_000_000_000)
+        && access.started <= request.start.saturating_add(50_000_000);
+    let ended = origin.end.min(request.end.max(origin.start));
+    let ends = origin.end == u64::MAX
+        || (ended <= line.time.saturating_add(5_000_000)
+            && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY));
+    starts && ends && origin.start <= line.time
+}
+
+/// Keys whose values a path and a line share.
+pub(crate) fn is_path_key(key: NameKey) -> bool {
+    matches!(
+        key,
+        NameKey::Project
+            | NameKey::CompositeApp
+            | NameKey::CompositeAppVersion
+            | NameKey::DeploymentIntentGroup
+            | NameKey::LogicalCloud
+            | NameKey::ClusterProvider
+    )
+}

@@ -1,0 +1,311 @@
+//! The ledger itself: evidence in, verdicts out.
+
+use std::collections::VecDeque;
+
+use model::document::RequestSummary;
+use model::evidence::{AccessFacts, ProxySide, SpanFacts};
+use model::fact::Fact;
+use model::ids::{SpanId, TraceId};
+use model::line::{LineFacts, NameKey};
+use model::time::UnixNanos;
+use model::verdict::{Outcome, Rule, Verdict};
+
+use crate::callmap::{CallMap, bit};
+use crate::decide;
+use crate::line::{Waiting, What};
+use crate::origin::{Kind, Origin};
+use crate::origins::Origins;
+use crate::people::People;
+use crate::settings::Settings;
+
+/// The caller's number of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// A request that ended: what its document says.
+#[derive(Clone, Debug)]
+pub struct RequestEnded {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Its server span, or the proxy's where the service sent none.
+    pub span: SpanId,
+    /// What it was.
+    pub summary: RequestSummary,
+    /// Who made it.
+    pub verdict: Verdict,
+}
+
+/// An asynchronous start: a request whose entry starts goroutines that outlive it.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) entry: u8,
+    pub(crate) at: u64,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) names: Vec<(NameKey, Box<str>)>,
+}
+
+/// What decisions are made from.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) map: Option<CallMap>,
+    pub(crate) origins: Origins,
+    pub(crate) people: People,
+    pub(crate) starts: Vec<Start>,
+    pub(crate) gaps: Vec<(u64, u64)>,
+    /// First moment of the process that prints; 0 if not known.
+    pub(crate) process_start: u64,
+}
+
+impl State {
+    /// Whether the origin may have been at work when the line was printed.
+    pub(crate) fn maybe_open(&self, origin: &Origin, line: &Waiting) -> bool {
+        origin.start <= line.time && line.time.saturating_sub(line.slack) <= origin.end
+    }
+
+    pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
+        self.gaps.iter().any(|(from, to)| *from <= line.time && line.time <= *to)
+    }
+
+    pub(crate) fn startup_until(&self) -> u64 {
+        match self.process_start {
+            0 => 0,
+            start => start.saturating_add(self.settings.startup),
+        }
+    }
+}
+
+/// The request ledger of one service.
+#[derive(Debug)]
+pub struct Ledger {
+    state: State,
+    waiting: VecDeque<Waiting>,
+    /// Ended requests whose documents are due.
+    ended: VecDeque<(u64, TraceId, Option<SpanId>)>,
+    pruned_at: u64,
+}
+
+/// Most asynchronous starts remembered.
+const STARTS_MAX: usize = 8_192;
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(settings: Settings) -> Self {
+        let map = CallMap::of(&settings.service);
+        Self {
+            state: State {
+                map,
+                settings,
+                origins: Origins::default(),
+                people: People::default(),
+                starts: Vec::new(),
+                gaps: Vec::new(),
+                process_start: 0,
+            },
+            waiting: VecDeque::new(),
+            ended: VecDeque::new(),
+            pruned_at: 0,
+        }
+    }
+
+    /// The process began to print at `time` (a container start).
+    pub fn process_started(&mut self, time: UnixNanos) {
+        self.state.process_start = time.0;
+        self.state.starts.clear();
+    }
+
+    /// There is no complete evidence for `from..=to`: what happened then can be nobody's for sure.
+    pub fn gap(&mut self, from: UnixNanos, to: UnixNanos) {
+        let from = from.0.saturating_sub(self.state.settings.export_delay);
+        self.state.gaps.push((from, to.0));
+    }
+
+    /// Takes a line that was read at `now`; its verdict comes from [`Ledger::poll`], in the order of
+    /// the calls.
+    pub fn line(&mut self, ticket: Ticket, facts: &LineFacts<'_>, now: UnixNanos) {
+        let due = now.0.saturating_add(self.state.settings.wait);
+        if self.state.process_start == 0 {
+            self.state.process_start = facts.time.0;
+        }
+        self.waiting.push_back(Waiting::new(ticket, due, facts, self.state.map.as_ref()));
+    }
+
+    /// Takes a line that carries its own trace id.
+    pub fn own_line(&mut self, ticket: Ticket, trace: TraceId, time: UnixNanos, now: UnixNanos) {
+        let due = now.0.saturating_add(self.state.settings.wait);
+        self.waiting.push_back(Waiting { ticket, due, time: time.0, slack: 0, what: What::Own(trace) });
+    }
+
+    /// Takes a span that this service sent.
+    pub fn span(&mut self, span: &SpanFacts<'_>, now: UnixNanos) {
+        let State { origins, map, settings, .. } = &mut self.state;
+        if let Some(row) = origins.span(span, map.as_ref(), settings) {
+            self.request_seen(row, now);
+        }
+    }
+
+    /// Takes an access record of the proxy in front of this service; others are ignored.
+    pub fn access(&mut self, access: &AccessFacts<'_>, now: UnixNanos) {
+        if access.side != ProxySide::Inbound {
+            return;
+        }
+        let State { origins, map, settings, .. } = &mut self.state;
+        let row = origins.access(access, map.as_ref(), settings);
+        self.request_seen(row, now);
+    }
+
+    fn request_seen(&mut self, row: usize, now: UnixNanos) {
+        let Some(origin) = self.state.origins.row_mut(row) else { return };
+        let Kind::Request { entry, routed } = origin.kind else { return };
+        let Some(request) = &mut origin.request else { return };
+        if origin.end != u64::MAX && !request.reported {
+            if let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span)) {
+                request.reported = true;
+                let due = now.0.saturating_add(self.state.settings.wait);
+                self.ended.push_back((due, trace, Some(span)));
+            }
+        }
+        if !routed {
+            return;
+        }
+        let start = Start { entry, at: origin.start, trace: origin.trace, names: origin.names.clone() };
+        let starts_something = self.state.map.as_ref().is_some_and(|map| {
+            map.roots(u64::MAX).any(|(_, root)| !root.joined && root.started_by & bit(entry) != 0)
+        });
+        if starts_something {
+            self.remember(start);
+        }
+    }
+
+    fn remember(&mut self, start: Start) {
+        let starts = &mut self.state.starts;
+        let known = |other: &Start| other.trace == start.trace && other.entry == start.entry;
+        if let Some(other) = starts.iter_mut().find(|other| known(other)) {
+            other.at = other.at.min(start.at);
+            other.names = start.names;
+        } else if starts.len() < STARTS_MAX {
+            starts.push(start);
+        } else {
+            self.state.gaps.push((start.at, u64::MAX));
+        }
+    }
+
+    /// Takes what other pods know.
+    pub fn fact(&mut self, fact: &Fact) {
+        if let Fact::TraceUser(fact) = fact {
+            self.state.people.learn(fact);
+        }
+    }
+
+    /// Another replica knows of two people for the trace.
+    pub fn conflict(&mut self, trace: TraceId) {
+        self.state.people.conflict(trace);
+    }
+
+    /// Traces seen since the last call whose person the hub may know.
+    pub fn take_questions(&mut self) -> Vec<TraceId> {
+        std::mem::take(&mut self.state.origins.unasked)
+    }
+
+    /// When [`Ledger::poll`] has something to do next.
+    pub fn next_deadline(&self) -> Option<UnixNanos> {
+        let line = self.waiting.front().map(|line| line.due);
+        let request = self.ended.front().map(|(due, ..)| *due);
+        line.into_iter().chain(request).min().map(UnixNanos)
+    }
+
+    /// How many lines wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Decides every line whose time to wait is over.
+    pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
+        while let Some(line) = self.waiting.front() {
+            if line.due > now.0 {
+                break;
+            }
+            let (verdict, row) = self.decide(line);
+            let ticket = line.ticket;
+            self.waiting.pop_front();
+            if let Some(origin) = row.and_then(|row| self.state.origins.row_mut(row)) {
+                origin.lines += 1;
+            }
+            decided(ticket, verdict);
+        }
+        self.prune(now);
+    }
+
+    /// Hands over the documents of requests that ended and whose wait is over.
+    pub fn poll_requests(&mut self, now: UnixNanos, mut ended: impl FnMut(RequestEnded)) {
+        while let Some((due, trace, span)) = self.ended.front().copied() {
+            if due > now.0 {
+                break;
+            }
+            self.ended.pop_front();
+            if let Some(request) = span.and_then(|span| self.request(trace, span)) {
+                ended(request);
+            }
+        }
+    }
+
+    fn request(&self, trace: TraceId, span: SpanId) -> Option<RequestEnded> {
+        let mut rows = self.state.origins.of_trace(trace);
+        let (_, origin) = rows.find(|(_, origin)| {
+            origin.span == Some(span) || origin.proxy_span == Some(span)
+        })?;
+        let facts = origin.request.as_ref()?;
+        let template = match origin.kind {
+            Kind::Request { entry, .. } => self.state.map.as_ref().and_then(|map| map.entry(entry)),
+            _ => None,
+        };
+        let path = facts.path.split('?').next().unwrap_or_default();
+        let summary = RequestSummary {
+            protocol: if facts.grpc { "grpc" } else { "http" },
+            method: facts.method.clone(),
+            path: path.to_owned(),
+            route: template.map(|entry| entry.template().to_owned()).filter(|route| !route.is_empty()),
+            status: facts.status,
+            start: UnixNanos(facts.start),
+            duration: facts.end.saturating_sub(facts.start),
+            names: origin.names.iter().filter_map(|(key, value)| Some((field_name(*key)?, value.to_string()))).collect(),
+            lines: origin.lines,
+            failed: facts.failed || facts.status >= 400,
+        };
+        let verdict = decide::attributed(&self.state, trace, origin.span, Rule::OwnId);
+        Some(RequestEnded { trace, span, summary, verdict })
+    }
+
+    fn decide(&self, line: &Waiting) -> (Verdict, Option<usize>) {
+        match &line.what {
+            What::Own(trace) => (decide::attributed(&self.state, *trace, None, Rule::OwnId), None),
+            What::Access(access) => decide::access(&self.state, line, access),
+            What::Printed(printed) => decide::printed(&self.state, line, printed),
+        }
+    }
+
+    fn prune(&mut self, now: UnixNanos) {
+        let horizon = self.state.settings.horizon;
+        if now.0.saturating_sub(self.pruned_at) < horizon / 8 {
+            return;
+        }
+        self.pruned_at = now.0;
+        let oldest = self.waiting.front().map_or(now.0, |line| line.time.min(now.0));
+        self.state.origins.forget_before(oldest.saturating_sub(horizon));
+        self.state.gaps.retain(|(_, to)| to.saturating_add(horizon) > oldest);
+    }
+}
+
+fn field_name(key: NameKey) -> Option<&'static str> {
+    Some(match key {
+        NameKey::Project => "emco.project",
+        NameKey::CompositeApp => "emco.composite_app",
+        NameKey::CompositeAppVersion => "emco.composite_app_version",
+        NameKey::DeploymentIntentGroup => "emco.deployment_intent_group",
+        NameKey::LogicalCloud => "emco.logical_cloud",
+        NameKey::ClusterProvider => "emco.cluster_provider",
+        _ => return None,
+    })
+}
+
+const _: Option<Outcome> = None;

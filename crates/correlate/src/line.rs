@@ -1,0 +1,82 @@
+//! A line that waits for its verdict: the few facts of it that the rules need.
+
+use model::ids::TraceId;
+use model::line::{Dialect, LineFacts, NameKey};
+
+use crate::callmap::{CallMap, Reach};
+use crate::ledger::Ticket;
+
+/// A waiting line.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) ticket: Ticket,
+    /// When it has to be decided.
+    pub(crate) due: u64,
+    /// When it was printed.
+    pub(crate) time: u64,
+    /// How much earlier than `time` it may really have been printed.
+    pub(crate) slack: u64,
+    pub(crate) what: What,
+}
+
+/// What the line is to the rules.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// It carries its own trace id.
+    Own(TraceId),
+    /// The access line of one request.
+    Access(Box<Access>),
+    /// A printed line.
+    Printed(Box<Printed>),
+}
+
+/// The facts of a Common Log Format line.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    pub(crate) method: Box<str>,
+    pub(crate) path: Box<str>,
+    pub(crate) status: u16,
+    pub(crate) started: u64,
+}
+
+/// The facts of any other line.
+#[derive(Clone, Debug)]
+pub(crate) struct Printed {
+    pub(crate) reach: Reach,
+    pub(crate) names: Vec<(NameKey, Box<str>)>,
+}
+
+/// A line without a sub-second time of its own is stamped by the reader; it was printed at most this
+/// long before (99 % arrive within 35 ms).
+const ARRIVAL_SLACK: u64 = 100_000_000;
+
+impl Waiting {
+    pub(crate) fn new(ticket: Ticket, due: u64, facts: &LineFacts<'_>, map: Option<&CallMap>) -> Self {
+        let (time, slack) = match facts.own_time {
+            true => (facts.time.0, 0),
+            false => (facts.arrival.0, ARRIVAL_SLACK),
+        };
+        let what = match &facts.access {
+            Some(access) => What::Access(Box::new(Access {
+                method: access.method.into(),
+                path: access.path.into(),
+                status: access.status,
+                started: access.started.0,
+            })),
+            None => What::Printed(Box::new(Printed {
+                reach: reach(facts, map),
+                names: facts.names.iter().map(|name| (name.key, name.value.into())).collect(),
+            })),
+        };
+        Self { ticket, due, time, slack, what }
+    }
+}
+
+fn reach(facts: &LineFacts<'_>, map: Option<&CallMap>) -> Reach {
+    let known = map.and_then(|map| match (&facts.site, facts.dialect) {
+        (Some(site), _) => map.site(site),
+        (None, Dialect::GoLog | Dialect::Unknown | Dialect::Logrus) => map.text(facts.message),
+        _ => None,
+    });
+    known.unwrap_or(Reach::UNKNOWN)
+}

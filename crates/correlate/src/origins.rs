@@ -1,0 +1,386 @@
+//! The table of origins and how evidence fills it.
+//!
+//! One request may be told of by several sources in any order: the start and end records of the
+//! proxy, its own server span, its client spans. They are the same request when the span ids fit
+//! (the server span's parent is the proxy's span), or when only one request of the trace is left
+//! that could be meant.
+
+use std::collections::HashMap;
+
+use model::evidence::{AccessFacts, Phase, SpanFacts, SpanKind};
+use model::ids::{SpanId, TraceId};
+use model::time::UnixNanos;
+
+use crate::callmap::{CallMap, Roots, name_key};
+use crate::origin::{Kind, NO_ENTRY, Origin, RequestFacts};
+use crate::settings::Settings;
+
+/// All origins, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    rows: Vec<Origin>,
+    by_trace: HashMap<TraceId, Vec<u32>>,
+    /// Traces that began and whose person is to be asked for.
+    pub(crate) unasked: Vec<TraceId>,
+    /// Rows thrown away before their time because there were too many.
+    pub(crate) forgotten: u64,
+}
+
+/// Root spans that EMCO opens itself, and the goroutine roots that work inside them (lower case).
+const ROOT_SPANS: [(&str, &[&str]); 8] = [
+    ("get-metrics", &["metrics.start.func1"]),
+    ("appcontextroutine", &["context.handleappcontext", "context.(*context).appcontextroutine", "context.(*context).run"]),
+    ("resourcesready", &["depend.resourcesready"]),
+    ("schedulestatus", &["k8s.schedulestatus"]),
+    ("deletestatuscr", &["context.scheduledeletestatustracker"]),
+    ("processalert", &["module.processalert"]),
+    ("sendstatusnotifications", &["statusnotifyserver.sendstatusnotifications"]),
+    ("readrefschema", &["db.(*mongostore).readrefschema"]),
+];
+
+impl Origins {
+    pub(crate) fn rows(&self) -> &[Origin] {
+        &self.rows
+    }
+
+    pub(crate) fn row_mut(&mut self, index: usize) -> Option<&mut Origin> {
+        self.rows.get_mut(index)
+    }
+
+    pub(crate) fn of_trace(&self, trace: TraceId) -> impl Iterator<Item = (usize, &Origin)> {
+        let rows = self.by_trace.get(&trace).map_or(&[][..], Vec::as_slice);
+        rows.iter()
+            .filter_map(|row| Some((*row as usize, self.rows.get(*row as usize)?)))
+    }
+
+    /// Takes a span of this service.
+    pub(crate) fn span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) -> Option<usize> {
+        match span.kind {
+            SpanKind::Client => {
+                self.client_span(span, settings);
+                None
+            }
+            SpanKind::Server => Some(self.server_span(span, rpc_request(span, map), settings)),
+            SpanKind::Unset => match http_request(span, map) {
+                Some(request) => Some(self.server_span(span, request, settings)),
+                None => {
+                    self.root_span(span, map, settings);
+                    None
+                }
+            },
+        }
+    }
+
+    fn client_span(&mut self, span: &SpanFacts<'_>, settings: &Settings) {
+        let Some(parent) = span.parent else { return self.root_span(span, None, settings) };
+        let start = span.start.0;
+        let row = self.row_of_span(span.trace, parent, start).unwrap_or_else(|| {
+            let mut origin = Origin::new(Kind::Unknown, start.saturating_sub(settings.unseen_start));
+            origin.trace = Some(span.trace);
+            origin.span = Some(parent);
+            self.add(origin, settings)
+        });
+        if let Some(origin) = self.rows.get_mut(row) {
+            origin.busy.add(start, span.end().0);
+            origin.first_call = origin.first_call.min(start);
+            if origin.kind == Kind::Unknown {
+                origin.start = origin.start.min(start.saturating_sub(settings.unseen_start));
+            }
+        }
+    }
+
+    /// The origin whose own span is `span`; an origin of the trace that has no span yet and is the
+    /// only one it can be takes it.
+    fn row_of_span(&mut self, trace: TraceId, span: SpanId, at: u64) -> Option<usize> {
+        if let Some((row, _)) = self.of_trace(trace).find(|(_, origin)| origin.span == Some(span)) {
+            return Some(row);
+        }
+        let row = {
+            let mut free = self
+                .of_trace(trace)
+                .filter(|(_, origin)| origin.span.is_none() && origin.open_at(at));
+            match (free.next(), free.next()) {
+                (Some((row, _)), None) => row,
+                _ => return None,
+            }
+        };
+        self.rows.get_mut(row)?.span = Some(span);
+        Some(row)
+    }
+
+    fn server_span(&mut self, span: &SpanFacts<'_>, request: Request, settings: &Settings) -> usize {
+        let own = |origin: &Origin| origin.span == Some(span.span);
+        let proxied = |origin: &Origin| {
+            !origin.complete && span.parent.is_some() && origin.proxy_span == span.parent
+        };
+        let row = self
+            .of_trace(span.trace)
+            .find(|(_, origin)| own(origin))
+            .map(|(row, _)| row);
+        let front = self
+            .of_trace(span.trace)
+            .find(|(_, origin)| proxied(origin) && !own(origin))
+            .map(|(row, _)| row);
+        let row = match (row, front) {
+            (Some(row), Some(front)) => self.merge(row, front),
+            (Some(row), None) => row,
+            (None, Some(front)) => front,
+            (None, None) => {
+                let mut origin = Origin::new(Kind::Unknown, span.start.0);
+                origin.trace = Some(span.trace);
+                self.add(origin, settings)
+            }
+        };
+        if let Some(origin) = self.rows.get_mut(row) {
+            origin.span = Some(span.span);
+            origin.start = span.start.0.saturating_sub(settings.span_error);
+            origin.end = span.end().0.saturating_add(settings.span_error);
+            origin.complete = true;
+            request.give_to(origin, span.start, span.end());
+            if let Some(facts) = &mut origin.request {
+                facts.failed |= span.failed;
+            }
+        }
+        row
+    }
+
+    /// Moves what the access record `front` knows into `row`; the front row stays as an empty shell.
+    fn merge(&mut self, row: usize, front: usize) -> usize {
+        let Some(shell) = self.rows.get_mut(front) else { return row };
+        let donor = std::mem::replace(shell, Origin::new(Kind::Request { entry: NO_ENTRY, routed: false }, 0));
+        shell.end = 0;
+        shell.complete = true;
+        if let Some(origin) = self.rows.get_mut(row) {
+            origin.proxy_span = donor.proxy_span;
+            origin.names = donor.names;
+            origin.request = donor.request;
+        }
+        row
+    }
+
+    fn root_span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) {
+        let row = match self.row_of_span(span.trace, span.span, span.start.0) {
+            Some(row) => row,
+            None => {
+                let mut origin = Origin::new(Kind::Unknown, span.start.0);
+                origin.trace = Some(span.trace);
+                self.add(origin, settings)
+            }
+        };
+        let roots = root_set(span.name, map);
+        if let Some(origin) = self.rows.get_mut(row) {
+            origin.span = Some(span.span);
+            origin.kind = Kind::Root(roots);
+            origin.start = span.start.0.saturating_sub(settings.span_error);
+            origin.end = span.end().0.saturating_add(settings.span_error);
+            origin.complete = true;
+            // a worker has goroutines of its own; a poller is one loop
+            origin.multi_threaded = span.name != "get-metrics";
+        }
+    }
+
+    /// Takes a record of the proxy in front of this service.
+    pub(crate) fn access(&mut self, access: &AccessFacts<'_>, map: Option<&CallMap>, settings: &Settings) -> usize {
+        let start = access.start.0;
+        let end = start.saturating_add(access.duration).saturating_add(2 * settings.access_error);
+        let grpc = access.path.split('?').next().and_then(|path| rpc_of_path(path, map));
+        let request = match grpc {
+            Some((entry, name)) => Request::rpc(entry, name, map),
+            None => Request::http(access.method, access.path, true, map),
+        };
+        let row = self.row_of_access(access).unwrap_or_else(|| {
+            let mut origin = Origin::new(Kind::Unknown, start);
+            origin.trace = access.trace;
+            self.add(origin, settings)
+        });
+        if let Some(origin) = self.rows.get_mut(row) {
+            origin.proxy_span = origin.proxy_span.or(access.span);
+            if !origin.complete {
+                origin.start = start;
+                if access.phase == Phase::End {
+                    origin.end = end;
+                }
+            }
+            let until = UnixNanos(start.saturating_add(access.duration));
+            request.give_to(origin, access.start, until);
+            if let (Some(facts), Phase::End) = (&mut origin.request, access.phase) {
+                facts.status = access.status;
+            }
+        }
+        row
+    }
+
+    /// The request that the record is about, if another source told of it already.
+    fn row_of_access(&self, access: &AccessFacts<'_>) -> Option<usize> {
+        let trace = access.trace?;
+        let same_proxy = |origin: &Origin| access.span.is_some() && origin.proxy_span == access.span;
+        if let Some((row, _)) = self.of_trace(trace).find(|(_, origin)| same_proxy(origin)) {
+            return Some(row);
+        }
+        let until = access.start.0.saturating_add(access.duration);
+        let could_be = |origin: &Origin| {
+            origin.proxy_span.is_none()
+                && !matches!(origin.kind, Kind::Root(_))
+                && origin.start.saturating_add(1_000_000) >= access.start.0
+                && (access.phase == Phase::Start || origin.start <= until)
+                && origin.request.as_ref().is_none_or(|request| request.same_path(access))
+        };
+        let mut rows = self.of_trace(trace).filter(|(_, origin)| could_be(origin));
+        match (rows.next(), rows.next()) {
+            (Some((row, _)), None) => Some(row),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, origin: Origin, settings: &Settings) -> usize {
+        if self.rows.len() >= settings.origins_max {
+            let oldest = self.rows.iter().map(|row| row.end).min().unwrap_or(0);
+            self.forget_before(oldest.saturating_add(1));
+            if self.rows.len() >= settings.origins_max {
+                self.forget_oldest();
+            }
+            self.forgotten += 1;
+        }
+        let row = self.rows.len();
+        if let Some(trace) = origin.trace {
+            let rows = self.by_trace.entry(trace).or_default();
+            if rows.is_empty() {
+                self.unasked.push(trace);
+            }
+            rows.push(u32::try_from(row).unwrap_or(u32::MAX));
+        }
+        self.rows.push(origin);
+        row
+    }
+
+    /// Forgets what ended before `time`; answers how many rows went.
+    pub(crate) fn forget_before(&mut self, time: u64) -> usize {
+        let before = self.rows.len();
+        self.rows.retain(|origin| origin.end >= time);
+        self.reindex();
+        before - self.rows.len()
+    }
+
+    fn forget_oldest(&mut self) {
+        let half = self.rows.len() / 2;
+        self.rows.drain(..half);
+        self.reindex();
+    }
+
+    fn reindex(&mut self) {
+        self.by_trace.clear();
+        for (row, origin) in self.rows.iter().enumerate() {
+            if let Some(trace) = origin.trace {
+                let row = u32::try_from(row).unwrap_or(u32::MAX);
+                self.by_trace.entry(trace).or_default().push(row);
+            }
+        }
+    }
+}
+
+/// A request as its path tells it.
+pub(crate) struct Request {
+    entry: u8,
+    routed: bool,
+    multi_threaded: bool,
+    facts: RequestFacts,
+    names: Vec<(model::line::NameKey, Box<str>)>,
+    exact: bool,
+}
+
+impl Request {
+    pub(crate) fn http(method: &str, path: &str, exact: bool, map: Option<&CallMap>) -> Self {
+        let route = map.and_then(|map| map.route(method, path));
+        let (entry, names) = route.unwrap_or((NO_ENTRY, Vec::new()));
+        let named = |(key, value): (&'static str, &str)| Some((name_key(key)?, value.into()));
+        Self {
+            entry,
+            routed: entry != NO_ENTRY,
+            multi_threaded: map.is_none_or(|map| map.multi_threaded(entry)),
+            names: names.into_iter().filter_map(named).collect(),
+            facts: RequestFacts {
+                method: method.to_ascii_uppercase(),
+                path: path.to_owned(),
+                ..RequestFacts::default()
+            },
+            exact,
+        }
+    }
+
+    pub(crate) fn rpc(entry: Option<u8>, name: &str, map: Option<&CallMap>) -> Self {
+        let (service, method) = name.split_once('/').unwrap_or(("", name));
+        Self {
+            entry: entry.unwrap_or(NO_ENTRY),
+            routed: entry.is_some(),
+            multi_threaded: entry.is_none_or(|entry| map.is_none_or(|map| map.multi_threaded(entry))),
+            names: Vec::new(),
+            facts: RequestFacts {
+                grpc: true,
+                method: service.to_owned(),
+                path: method.to_owned(),
+                ..RequestFacts::default()
+            },
+            exact: true,
+        }
+    }
+
+    fn give_to(self, origin: &mut Origin, start: UnixNanos, end: UnixNanos) {
+        origin.kind = Kind::Request { entry: self.entry, routed: self.routed };
+        origin.multi_threaded = self.multi_threaded;
+        let facts = origin.request.get_or_insert_default();
+        if facts.path.is_empty() || (self.exact && !facts.path_exact) {
+            facts.grpc = self.facts.grpc;
+            facts.method = self.facts.method;
+            facts.path = self.facts.path;
+            facts.path_exact = self.exact;
+            origin.names = self.names;
+        }
+        facts.start = start.0;
+        facts.end = end.0.max(facts.end);
+    }
+}
+
+impl RequestFacts {
+    fn same_path(&self, access: &AccessFacts<'_>) -> bool {
+        let path = |text: &str| text.split('?').next().unwrap_or_default().to_ascii_lowercase();
+        if self.grpc {
+            let name = path(access.path);
+            return name.ends_with(&format!("/{}", self.path.to_ascii_lowercase()));
+        }
+        self.method.eq_ignore_ascii_case(access.method) && path(&self.path) == path(access.path)
+    }
+}
+
+fn http_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Option<Request> {
+    let (method, path) = span.name.split_once(' ')?;
+    path.starts_with('/')
+        .then(|| Request::http(method, path, false, map))
+}
+
+fn rpc_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Request {
+    let entry = map.and_then(|map| map.rpc(span.name));
+    match (span.rpc_service, span.rpc_method) {
+        (Some(service), Some(method)) => Request::rpc(entry, &format!("{service}/{method}"), map),
+        _ => Request::rpc(entry, span.name, map),
+    }
+}
+
+fn rpc_of_path<'a>(path: &'a str, map: Option<&CallMap>) -> Option<(Option<u8>, &'a str)> {
+    let name = path.strip_prefix('/')?;
+    let entry = map?.rpc(name)?;
+    Some((Some(entry), name))
+}
+
+/// The goroutine roots that work inside a root span of that name; all of them if it is unknown.
+fn root_set(name: &str, map: Option<&CallMap>) -> Roots {
+    let Some((_, functions)) = ROOT_SPANS.iter().find(|(span, _)| *span == name) else {
+        return Roots::MAX;
+    };
+    let Some(map) = map else { return Roots::MAX };
+    map.roots(Roots::MAX)
+        .filter(|(_, root)| {
+            let function = root.name.to_ascii_lowercase();
+            functions.iter().any(|prefix| function.starts_with(prefix))
+        })
+        .fold(0, |set, (id, _)| set | 1 << id)
+}

@@ -1,0 +1,43 @@
+//! What the ledger can be told; every tolerance is data.
+
+/// How the ledger works for one service. Durations are nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// EMCO's chart name of the service, e.g. `orchestrator`; selects the call map.
+    pub service: String,
+    /// How long a line may wait for late evidence before it is decided with what is known.
+    pub wait: u64,
+    /// How long an origin is remembered after its end.
+    pub horizon: u64,
+    /// How far a line's own time may lie outside the span that printed it.
+    pub span_error: u64,
+    /// Resolution of access records.
+    pub access_error: u64,
+    /// How long after the first line of a process start-up code may still print.
+    pub startup: u64,
+    /// How much earlier than its first client span an origin may have begun that has shown nothing
+    /// else yet.
+    pub unseen_start: u64,
+    /// How late spans may arrive after their end (EMCO's exporter delay): before a gap in the
+    /// evidence this much is missing too.
+    pub export_delay: u64,
+    /// Most origins kept; beyond, the oldest ended ones are forgotten and a gap is noted.
+    pub origins_max: usize,
+}
+
+impl Settings {
+    /// The defaults for `service`: wait 2 s.
+    pub fn of(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            wait: 2_000_000_000,
+            horizon: 30_000_000_000,
+            span_error: 100_000,
+            access_error: 1_000_000,
+            startup: 10_000_000_000,
+            unseen_start: 200_000_000,
+            export_delay: 1_000_000_000,
+            origins_max: 65_536,
+        }
+    }
+}
