@@ -1,0 +1,277 @@
+//! Documents as entries of a `PackedForward` message: `[EventTime, record]`.
+//!
+//! ```text
+//! 92            array of two
+//! d7 00 sec:u32 ns:u32            EventTime: extension type 0, eight bytes, big-endian
+//! de count:u16 (key value)*       record: the count is filled in when the last field is written
+//! ```
+//! Later versions of the protocol know a third element with metadata; receivers in the field throw
+//! such entries away and acknowledge them, so it is never written.
+
+use std::collections::HashMap;
+
+use model::document::{Constants, Document, Visitor, push_short};
+use pipeline::output::Encoder;
+
+use crate::msgpack;
+
+/// Sets of constants kept encoded; one container file has one, so a pod has a handful.
+const CACHED_MAX: usize = 64;
+
+/// Encodes documents as entries.
+#[derive(Debug, Default)]
+pub struct ForwardEncoder {
+    constants: HashMap<u64, Encoded>,
+    open: Vec<Open>,
+    text: Vec<u8>,
+}
+
+/// Constants as pairs of a map.
+#[derive(Debug)]
+struct Encoded {
+    pairs: u32,
+    bytes: Vec<u8>,
+}
+
+/// A map whose last field was not written yet.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    header: usize,
+    pairs: u32,
+}
+
+impl ForwardEncoder {
+    /// An encoder with nothing cached.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Encoder for ForwardEncoder {
+    fn encode(&mut self, document: &Document<'_>, out: &mut Vec<u8>) {
+        let seconds = u32::try_from(document.time.0 / 1_000_000_000).unwrap_or(u32::MAX);
+        let nanos = u32::try_from(document.time.0 % 1_000_000_000).unwrap_or(0);
+        out.extend_from_slice(&[0x92, 0xd7, 0x00]);
+        out.extend_from_slice(&seconds.to_be_bytes());
+        out.extend_from_slice(&nanos.to_be_bytes());
+        self.open.clear();
+        let mut fields = Fields { encoder: self, out };
+        fields.open();
+        document.visit(&mut fields);
+        fields.close_all();
+    }
+}
+
+/// Writes the fields of one document.
+struct Fields<'a> {
+    encoder: &'a mut ForwardEncoder,
+    out: &'a mut Vec<u8>,
+}
+
+impl Fields<'_> {
+    fn open(&mut self) {
+        self.encoder.open.push(Open {
+            header: self.out.len(),
+            pairs: 0,
+        });
+        self.out.extend_from_slice(&[0xde, 0, 0]);
+    }
+
+    fn close(&mut self) {
+        let Some(map) = self.encoder.open.pop() else {
+            return;
+        };
+        let [b3, b2, b1, b0] = map.pairs.to_be_bytes();
+        let header = map.header..map.header.saturating_add(3).min(self.out.len());
+        if let Some(place) = self.out.get_mut(header.clone())
+            && map.pairs < 65_536
+        {
+            place.copy_from_slice(&[0xde, b1, b0]);
+        } else {
+            self.out.splice(header, [0xdf, b3, b2, b1, b0]);
+        }
+    }
+
+    fn close_all(&mut self) {
+        while !self.encoder.open.is_empty() {
+            self.close();
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        if let Some(map) = self.encoder.open.last_mut() {
+            map.pairs += 1;
+        }
+        msgpack::push_str(self.out, key.as_bytes());
+    }
+}
+
+impl Visitor for Fields<'_> {
+    fn string(&mut self, key: &str, value: &str) {
+        self.key(key);
+        msgpack::push_str(self.out, value.as_bytes());
+    }
+
+    fn escaped(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        if !value.contains(&b'\\') {
+            msgpack::push_str(self.out, value);
+            return;
+        }
+        self.encoder.text.clear();
+        unescape(value, &mut self.encoder.text);
+        msgpack::push_str(self.out, &self.encoder.text);
+    }
+
+    fn number(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        push_number(self.out, value);
+    }
+
+    fn unsigned(&mut self, key: &str, value: u64) {
+        self.key(key);
+        msgpack::push_unsigned(self.out, value);
+    }
+
+    fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        msgpack::push_bool(self.out, value);
+    }
+
+    fn null(&mut self, key: &str) {
+        self.key(key);
+        msgpack::push_nil(self.out);
+    }
+
+    fn strings(&mut self, key: &str, values: &[String]) {
+        self.key(key);
+        msgpack::push_array_header(self.out, values.len());
+        for value in values {
+            msgpack::push_str(self.out, value.as_bytes());
+        }
+    }
+
+    fn constants(&mut self, constants: &Constants) {
+        let cache = &mut self.encoder.constants;
+        if cache.len() >= CACHED_MAX && !cache.contains_key(&constants.revision) {
+            cache.clear();
+        }
+        let encoded = cache
+            .entry(constants.revision)
+            .or_insert_with(|| Encoded::from(constants));
+        self.out.extend_from_slice(&encoded.bytes);
+        if let Some(map) = self.encoder.open.last_mut() {
+            map.pairs += encoded.pairs;
+        }
+    }
+
+    fn begin(&mut self, key: &str) {
+        self.key(key);
+        self.open();
+    }
+
+    fn end(&mut self) {
+        if self.encoder.open.len() > 1 {
+            self.close();
+        }
+    }
+}
+
+impl From<&Constants> for Encoded {
+    fn from(constants: &Constants) -> Self {
+        let mut bytes = Vec::new();
+        for (key, value) in &constants.fields {
+            msgpack::push_str(&mut bytes, key.as_bytes());
+            msgpack::push_str(&mut bytes, value.as_bytes());
+        }
+        Self {
+            pairs: u32::try_from(constants.fields.len()).unwrap_or(u32::MAX),
+            bytes,
+        }
+    }
+}
+
+/// Writes a JSON number as the integer or float that is exactly it; what neither can hold (more
+/// digits than 64 bits, more than a double's range) stays text rather than becoming another number.
+fn push_number(out: &mut Vec<u8>, value: &[u8]) {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    if let Ok(unsigned) = text.parse::<u64>()
+        && !text.starts_with('+')
+    {
+        msgpack::push_unsigned(out, unsigned);
+    } else if let Ok(negative) = text.parse::<i64>()
+        && negative < 0
+    {
+        msgpack::push_negative(out, negative);
+    } else if text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+        && let Ok(float) = text.parse::<f64>()
+        && float.is_finite()
+    {
+        msgpack::push_float(out, float);
+    } else if text == "-0" {
+        msgpack::push_float(out, -0.0);
+    } else {
+        msgpack::push_str(out, text.as_bytes());
+    }
+}
+
+/// Appends the text that the inside of a JSON string stands for. Half a surrogate pair and escapes
+/// that are none become U+FFFD.
+fn unescape(mut value: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = value.iter().position(|byte| *byte == b'\\') {
+        let (plain, escape) = value.split_at(at);
+        push_short(out, plain);
+        let (text, length) = match escape.get(1) {
+            Some(b'u') => unescape_unicode(escape),
+            Some(byte) => (simple_escape(*byte), 2),
+            None => ('\u{fffd}', 1),
+        };
+        out.extend_from_slice(text.encode_utf8(&mut [0; 4]).as_bytes());
+        value = escape.get(length..).unwrap_or_default();
+    }
+    push_short(out, value);
+}
+
+const fn simple_escape(byte: u8) -> char {
+    match byte {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'/' => '/',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        _ => '\u{fffd}',
+    }
+}
+
+/// The character at the front of `escape` (`\uXXXX`, maybe a pair) and how many bytes it took.
+fn unescape_unicode(escape: &[u8]) -> (char, usize) {
+    let Some(first) = escape.get(2..6).and_then(hex4) else {
+        return ('\u{fffd}', 2);
+    };
+    if let Some(character) = char::from_u32(first) {
+        return (character, 6);
+    }
+    let second = escape
+        .get(6..12)
+        .filter(|next| next.starts_with(b"\\u"))
+        .and_then(|next| hex4(next.get(2..)?));
+    match (first, second) {
+        (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
+            let code = 0x1_0000 + ((first - 0xd800) << 10) + (low - 0xdc00);
+            (char::from_u32(code).unwrap_or('\u{fffd}'), 12)
+        }
+        _ => ('\u{fffd}', 6),
+    }
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| {
+        Some(value << 4 | char::from(*digit).to_digit(16)?)
+    })
+}
+
+#[cfg(test)]
+mod tests;
