@@ -1,1 +1,38 @@
-fn main() {}
+//! Every chore of the project: nothing is needed but cargo.
+//!
+//! | command | does |
+//! |---|---|
+//! | `demo` | the product at work on a recorded or generated workload; `--once` proves it |
+//! | `test` | everything the gate runs, one closing line |
+//! | `tidy` | the rules that neither the compiler nor clippy enforces |
+//! | `peers` | installs the real servers the tests deliver to |
+//! | `bench` | measures the sidecar |
+//! | `dist` | builds what ships |
+//!
+//! Knows the programs only from outside: their command lines, files and protocols.
+
+mod bench;
+mod child;
+mod cli;
+mod demo;
+mod dist;
+mod http;
+mod interrupt;
+mod peers;
+mod proc;
+mod say;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match interrupt::install().and_then(|()| cli::run()) {
+        Ok(code) => code,
+        Err(error) => {
+            say::note(format_args!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

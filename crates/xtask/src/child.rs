@@ -1,0 +1,250 @@
+//! Programs that we start and end: each in a process group of its own, ended with its group when
+//! the guard goes away, whatever the reason. Nothing else is ever signalled.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::{interrupt, proc, say};
+
+const POLL: Duration = Duration::from_millis(20);
+/// Longest line of a child's output that is looked at, in bytes.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A running program with everything it started.
+#[derive(Debug)]
+pub(crate) struct Group {
+    name: String,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts `command` in a process group of its own.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start {name} ({})", command.get_program().display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            ended: None,
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit status, if it has ended.
+    pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            self.ended = self
+                .child
+                .try_wait()
+                .with_context(|| format!("ask whether {} has ended", self.name))?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// If it has not ended after `bound`; it goes on running then, until the guard goes away.
+    pub(crate) fn wait(&mut self, bound: Duration) -> Result<ExitStatus> {
+        let ended = interrupt::poll_until(bound, POLL, || self.try_wait())?;
+        ended.with_context(|| format!("{} did not end within {bound:?}", self.name))
+    }
+
+    /// Waits until it has ended but stays in the process table, so that its CPU time can be read.
+    pub(crate) fn wait_unreaped(&self, bound: Duration) -> Result<()> {
+        let id = self.id();
+        interrupt::poll_until(bound, POLL, || Ok(proc::has_ended(id).then_some(())))?
+            .with_context(|| format!("{} did not end within {bound:?}", self.name))
+    }
+
+    /// Sends `signal` to the group.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        let group = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let group = group.with_context(|| format!("{} has no process id", self.name))?;
+        kill_process_group(group, signal)
+            .with_context(|| format!("send {signal:?} to {}", self.name))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !matches!(self.try_wait(), Ok(None)) {
+            return;
+        }
+        let killed = self.signal(Signal::KILL);
+        let reaped = self.child.wait();
+        if killed.is_err() || reaped.is_err() {
+            say::note(format_args!("{} may still run", self.name));
+        }
+    }
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// The lines that were asked for.
+    pub(crate) kept: Vec<String>,
+}
+
+/// Runs `command` to its end, shows its output on stderr as it comes and keeps the lines that `keep`
+/// picks.
+///
+/// # Errors
+/// If it cannot be started or does not end within `bound`; it is ended then.
+pub(crate) fn run_shown(
+    name: &str,
+    command: &mut Command,
+    bound: Duration,
+    keep: fn(&str) -> bool,
+) -> Result<Finished> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(name, command)?;
+    let readers = [
+        group.child.stdout.take().map(|pipe| show(pipe, keep)),
+        group.child.stderr.take().map(|pipe| show(pipe, keep)),
+    ];
+    let status = group.wait(bound)?;
+    let mut kept = Vec::new();
+    for reader in readers.into_iter().flatten() {
+        match reader.join() {
+            Ok(lines) => kept.extend(lines),
+            Err(_) => bail!("reading the output of {name} failed"),
+        }
+    }
+    Ok(Finished { status, kept })
+}
+
+/// Runs `command` to its end and returns its stdout; its stderr is shown.
+pub(crate) fn output(name: &str, command: &mut Command, bound: Duration) -> Result<String> {
+    command.stdout(Stdio::piped());
+    let mut group = Group::spawn(name, command)?;
+    let reader = group.child.stdout.take().map(|mut pipe| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            pipe.read_to_string(&mut text).map(|_| text)
+        })
+    });
+    let status = group.wait(bound)?;
+    let text = reader
+        .context("stdout is not a pipe")?
+        .join()
+        .map_err(|_| anyhow::anyhow!("reading the output of {name} failed"))?
+        .with_context(|| format!("read the output of {name}"))?;
+    if !status.success() {
+        bail!("{name} failed with {status}");
+    }
+    Ok(text)
+}
+
+/// A file for a child's output.
+pub(crate) fn log_file(path: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
+}
+
+fn show(pipe: impl Read + Send + 'static, keep: fn(&str) -> bool) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let mut reader = BufReader::new(pipe);
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut reader)
+                .take(LINE_BYTES_MAX)
+                .read_until(b'\n', &mut line);
+            if !matches!(read, Ok(1..)) {
+                return kept;
+            }
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end();
+            say::note(format_args!("{line}"));
+            if keep(line) {
+                kept.push(line.to_owned());
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(5);
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_is_kept_by_choice_from_both_streams() {
+        let mut command = shell("echo one; echo two >&2; echo three; exit 3");
+        let finished = run_shown("script", &mut command, BOUND, |line| line.contains('t')).unwrap();
+        let mut kept = finished.kept;
+        kept.sort();
+        assert_eq!(kept, ["three", "two"]);
+        assert_eq!(finished.status.code(), Some(3));
+    }
+
+    #[test]
+    fn what_hangs_is_ended_with_all_its_children() {
+        let mut command = shell("sleep 60 & echo $!; wait");
+        command.stdout(Stdio::piped());
+        let mut group = Group::spawn("hanging", &mut command).unwrap();
+        let mut line = String::new();
+        let stdout = group.child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let error = group.wait(Duration::from_millis(30)).unwrap_err();
+        assert!(error.to_string().starts_with("hanging did not end"));
+        drop(group);
+        interrupt::poll_until(
+            BOUND,
+            POLL,
+            || Ok(proc::has_ended(grandchild).then_some(())),
+        )
+        .unwrap()
+        .expect("the grandchild ends with its group");
+    }
+
+    #[test]
+    fn a_failing_program_is_an_error() {
+        assert_eq!(
+            output("echo", &mut shell("echo hi"), BOUND).unwrap(),
+            "hi\n"
+        );
+        let error = output("false", &mut shell("exit 1"), BOUND).unwrap_err();
+        assert_eq!(error.to_string(), "false failed with exit status: 1");
+    }
+
+    #[test]
+    fn cpu_time_can_be_read_after_the_end() {
+        let group = Group::spawn("busy", &mut shell("exit 0")).unwrap();
+        group.wait_unreaped(BOUND).unwrap();
+        assert!(proc::cpu_seconds(group.id()).is_some());
+    }
+}

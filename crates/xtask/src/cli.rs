@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{bench, demo, dist, peers, test, tidy};
+
+/// The project's chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the product at work: who did this, on a recorded or generated workload.
+    Demo(demo::Args),
+    /// Run everything the gate runs.
+    Test(test::Args),
+    /// Check the rules that neither the compiler nor clippy enforces.
+    Tidy,
+    /// Install the real servers that the tests deliver to.
+    Peers,
+    /// Measure the product.
+    Bench(bench::Args),
+    /// Build what ships: a static binary.
+    Dist,
+}
+
+/// Runs the command that was typed.
+pub(crate) fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(),
+        Command::Peers => peers::run(),
+        Command::Bench(args) => bench::run(&args),
+        Command::Dist => dist::run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,118 @@
+//! Builds what ships: one static binary, or loudly something else.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{child, say, workspace};
+
+const TARGET: &str = "x86_64-unknown-linux-musl";
+const BUILD_BOUND: Duration = Duration::from_mins(30);
+const INSTALL_BOUND: Duration = Duration::from_mins(5);
+
+/// A built sidecar.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// The binary.
+    pub(crate) path: PathBuf,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Whether it is what ships.
+    pub(crate) is_static: bool,
+}
+
+/// Builds and reports.
+pub(crate) fn run() -> Result<ExitCode> {
+    let built = build()?;
+    say::result(format_args!(
+        "{} {} bytes{}",
+        built.path.display(),
+        built.bytes,
+        if built.is_static { "" } else { " (not static)" }
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the sidecar for musl; where that cannot be had, for the host, and says so.
+pub(crate) fn build() -> Result<Built> {
+    match prepare() {
+        Ok(()) => {
+            cargo_build(&["--profile", "dist", "--target", TARGET])?;
+            built(&format!("{TARGET}/dist/emco-observer"), true)
+        }
+        Err(error) => {
+            say::note(format_args!("dist: {error:#}"));
+            say::note(format_args!(
+                "dist: NOT THE SHIPPED FORM: building for the host with its C library instead"
+            ));
+            cargo_build(&["--release"])?;
+            built("release/emco-observer", false)
+        }
+    }
+}
+
+/// Makes sure that the target and a C compiler for it are there.
+fn prepare() -> Result<()> {
+    if !has_target()? {
+        let mut add = Command::new("rustup");
+        add.args(["target", "add", TARGET])
+            .current_dir(workspace::root());
+        run_quietly("rustup target add", &mut add)
+            .with_context(|| format!("install the target with `rustup target add {TARGET}`"))?;
+    }
+    if Command::new("musl-gcc").arg("--version").output().is_ok() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("musl-gcc is missing: install it with `apt-get install musl-tools`");
+    }
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "--yes", "--no-install-recommends", "musl-tools"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    if run_quietly("apt-get install", &mut install).is_ok() {
+        return Ok(());
+    }
+    run_quietly("apt-get update", Command::new("apt-get").arg("update"))?;
+    run_quietly("apt-get install", &mut install).context("install musl-tools")
+}
+
+fn has_target() -> Result<bool> {
+    let mut list = Command::new("rustup");
+    list.args(["target", "list", "--installed"])
+        .current_dir(workspace::root());
+    let targets = child::output("rustup target list", &mut list, INSTALL_BOUND)
+        .context("ask rustup for its targets")?;
+    Ok(targets.lines().any(|line| line.trim() == TARGET))
+}
+
+fn run_quietly(name: &str, command: &mut Command) -> Result<()> {
+    child::output(name, command, INSTALL_BOUND).map(drop)
+}
+
+fn cargo_build(arguments: &[&str]) -> Result<()> {
+    let mut command = workspace::cargo();
+    command
+        .args(["build", "--locked", "--package", "agent"])
+        .args(["--bin", "emco-observer"])
+        .args(arguments);
+    let finished = child::run_shown("cargo build", &mut command, BUILD_BOUND, |_| false)?;
+    if !finished.status.success() {
+        bail!("cargo build failed with {}", finished.status);
+    }
+    Ok(())
+}
+
+fn built(path: &str, is_static: bool) -> Result<Built> {
+    let path = workspace::target().join(path);
+    let bytes = std::fs::metadata(&path)
+        .with_context(|| format!("look at {}", path.display()))?
+        .len();
+    Ok(Built {
+        path,
+        bytes,
+        is_static,
+    })
+}

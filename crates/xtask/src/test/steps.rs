@@ -1,0 +1,195 @@
+//! The steps of the gate, each with a bound of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Count, Step};
+use crate::{child, peers, say, tidy, workspace};
+
+const NEXTEST: &str = "0.9.151";
+
+/// What every change has to pass.
+pub(super) const GATE: &[Step] = &[
+    Step {
+        name: "fmt",
+        run: fmt,
+    },
+    Step {
+        name: "tidy",
+        run: run_tidy,
+    },
+    Step {
+        name: "clippy",
+        run: clippy,
+    },
+    Step {
+        name: "tests",
+        run: tests,
+    },
+    Step {
+        name: "doc tests",
+        run: doc_tests,
+    },
+    Step {
+        name: "docs",
+        run: docs,
+    },
+    Step {
+        name: "corpus",
+        run: corpus,
+    },
+    Step {
+        name: "peers",
+        run: install_peers,
+    },
+    Step {
+        name: "demo --once",
+        run: demo,
+    },
+];
+
+/// What takes longer.
+pub(super) const FULL: &[Step] = &[
+    Step {
+        name: "dist",
+        run: dist,
+    },
+    Step {
+        name: "demo --once --kill 20",
+        run: demo_with_kills,
+    },
+];
+
+fn fmt() -> Result<Count> {
+    cargo("cargo fmt", &["fmt", "--all", "--check"], 60)
+}
+
+fn clippy() -> Result<Count> {
+    let arguments = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cargo("cargo clippy", &arguments, 900)
+}
+
+fn run_tidy() -> Result<Count> {
+    let findings = tidy::findings()?;
+    for finding in &findings {
+        say::note(format_args!("tidy: {finding}"));
+    }
+    Ok(Count::step(findings.is_empty()))
+}
+
+fn tests() -> Result<Count> {
+    let mut command = Command::new(nextest()?);
+    command
+        .current_dir(workspace::root())
+        .args(["nextest", "run", "--locked", "--workspace"])
+        .args(["--no-fail-fast"]);
+    runner("cargo nextest", &mut command, 900)
+}
+
+fn doc_tests() -> Result<Count> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--locked", "--workspace", "--doc"]);
+    runner("cargo test --doc", &mut command, 300)
+}
+
+fn docs() -> Result<Count> {
+    let mut command = workspace::cargo();
+    command
+        .args(["doc", "--locked", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    shown("cargo doc", &mut command, 300)
+}
+
+/// Where the gate runs unattended, the recording has to be there: the generator is no substitute.
+fn corpus() -> Result<Count> {
+    match workspace::corpus() {
+        Some(folder) => say::note(format_args!("corpus: {}", folder.display())),
+        None if workspace::is_ci() => bail!("../shared/corpus is missing"),
+        None => say::note(format_args!(
+            "corpus: there is no ../shared/corpus, the generator takes its place"
+        )),
+    }
+    Ok(Count::PASSED)
+}
+
+fn install_peers() -> Result<Count> {
+    peers::run().map(|_| Count::PASSED)
+}
+
+fn demo() -> Result<Count> {
+    xtask(&["demo", "--once"], 900)
+}
+
+fn demo_with_kills() -> Result<Count> {
+    xtask(&["demo", "--once", "--kill", "20"], 900)
+}
+
+fn dist() -> Result<Count> {
+    xtask(&["dist"], 1800)
+}
+
+/// Calls ourselves, so that a step has its own bound and its own end.
+fn xtask(arguments: &[&str], seconds: u64) -> Result<Count> {
+    let program = std::env::current_exe().context("find the program that runs")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    shown("cargo xtask", &mut command, seconds)
+}
+
+fn cargo(name: &str, arguments: &[&str], seconds: u64) -> Result<Count> {
+    shown(name, workspace::cargo().args(arguments), seconds)
+}
+
+fn shown(name: &str, command: &mut Command, seconds: u64) -> Result<Count> {
+    let bound = Duration::from_secs(seconds);
+    let finished = child::run_shown(name, command, bound, |_| false)?;
+    Ok(Count::step(finished.status.success()))
+}
+
+fn runner(name: &str, command: &mut Command, seconds: u64) -> Result<Count> {
+    let bound = Duration::from_secs(seconds);
+    let finished = child::run_shown(name, command, bound, Count::is_summary)?;
+    Ok(Count::of_runner(&finished.kept, finished.status.success()))
+}
+
+/// The test runner: the one that is there, or one of our own.
+fn nextest() -> Result<PathBuf> {
+    let own = workspace::cache().join("tools/bin/cargo-nextest");
+    for candidate in [PathBuf::from("cargo-nextest"), own.clone()] {
+        let version = Command::new(&candidate)
+            .args(["nextest", "--version"])
+            .output();
+        if version.is_ok_and(|output| output.status.success()) {
+            return Ok(candidate);
+        }
+    }
+    say::note(format_args!("installing cargo-nextest {NEXTEST}"));
+    let mut command = workspace::cargo();
+    command
+        .args(["install", "--locked", "--root"])
+        .arg(workspace::cache().join("tools"))
+        .arg(format!("cargo-nextest@{NEXTEST}"));
+    let finished = child::run_shown(
+        "cargo install",
+        &mut command,
+        Duration::from_mins(15),
+        |_| false,
+    )?;
+    anyhow::ensure!(
+        finished.status.success(),
+        "installing cargo-nextest failed with {}",
+        finished.status
+    );
+    Ok(own)
+}
