@@ -243,7 +243,7 @@ impl Task {
                 Action::Send(ping) => {
                     connection
                         .outgoing
-                        .put(ping.into(), Bytes::new(), Bytes::new())
+                        .put(ping.into(), Bytes::new(), Bytes::new());
                 }
                 Action::Ready => tracing::debug!("forward receiver accepted the handshake"),
                 Action::Acknowledged(batch, took) => {
