@@ -1,5 +1,9 @@
 //! Real servers that the tests deliver to.
 
+mod elasticsearch;
+mod forward;
+mod recipe;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,8 +17,11 @@ pub(crate) fn directory() -> PathBuf {
         .map_or_else(|| workspace::cache().join("peers"), PathBuf::from)
 }
 
-/// Installs all peers.
+/// Installs all peers; does nothing where they are there already.
 pub(crate) fn run() -> Result<ExitCode> {
-    say::note(format_args!("peers: {}", directory().display()));
+    let directory = directory();
+    say::note(format_args!("peers: {}", directory.display()));
+    forward::install(&directory)?;
+    elasticsearch::install(&directory)?;
     Ok(ExitCode::SUCCESS)
 }
