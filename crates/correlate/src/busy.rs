@@ -30,10 +30,12 @@ impl Busy {
         }
     }
 
-    /// Whether `time` lies strictly inside an interval.
-    pub(crate) fn covers(&self, time: u64) -> bool {
-        let at = self.intervals.partition_point(|(_, end)| *end < time);
-        self.intervals.get(at).is_some_and(|(start, end)| *start < time && time < *end)
+    /// Whether everything from `from` to `to` lies strictly inside one interval.
+    pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
+        let at = self.intervals.partition_point(|(_, end)| *end < to);
+        self.intervals
+            .get(at)
+            .is_some_and(|(start, end)| *start < from && to < *end)
     }
 
     fn absorb_after(&mut self, at: usize) {
@@ -69,8 +71,8 @@ mod tests {
                 let inside = |(start, length): &(u64, u64)| start + EDGE_NANOS < time && time + EDGE_NANOS < start + length;
                 let touching = |(start, length): &(u64, u64)| start + EDGE_NANOS <= time && time + EDGE_NANOS <= start + length;
                 let plain = spans.iter().any(inside);
-                prop_assert!(busy.covers(time) || !plain);
-                prop_assert!(!busy.covers(time) || spans.iter().any(touching));
+                prop_assert!(busy.covers(time, time) || !plain);
+                prop_assert!(!busy.covers(time, time) || spans.iter().any(touching));
             }
         }
     }

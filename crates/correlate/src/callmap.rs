@@ -6,7 +6,6 @@
 //! ```text
 //! service  NAME                      what follows belongs to this service
 //! e        http|grpc  NAME           entry point; its position is its index
-//! m        MASK                      entries that may log from more than one goroutine
 //! a        ID KIND FLAGS MASK NAME   goroutine root: b = also started without a request,
 //!                                    j = its starter waits for it; MASK = entries that start it
 //! s        FILE LINE FUNC FLAGS ENTRIES ASYNC BACKGROUND TEXT
@@ -86,7 +85,6 @@ struct Statement {
 pub struct CallMap {
     entries: Vec<Entry>,
     roots: Vec<Root>,
-    multi_threaded: Entries,
     sites: HashMap<u32, Vec<Statement>>,
     texts: Vec<(&'static str, Reach)>,
 }
@@ -105,7 +103,6 @@ impl CallMap {
             match fields.as_slice() {
                 ["service", _] => break,
                 ["e", kind, name] => map.entries.push(Entry::parse(*kind == "grpc", name)),
-                ["m", mask] => map.multi_threaded = hex128(mask),
                 ["a", _, _, flags, started_by, name] => map.roots.push(Root {
                     started_by: hex128(started_by),
                     background: flags.contains('b'),
@@ -189,11 +186,6 @@ impl CallMap {
             .filter(move |(id, _)| set >> id & 1 == 1)
     }
 
-    /// Whether the entry may log from more than one goroutine (then being inside a client span does
-    /// not silence it).
-    pub fn multi_threaded(&self, entry: u8) -> bool {
-        bit(entry) & self.multi_threaded != 0
-    }
 }
 
 /// The set that holds only `entry`.

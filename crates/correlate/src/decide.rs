@@ -23,7 +23,21 @@ pub(crate) enum Candidate {
 }
 
 /// Decides a printed line.
-pub(crate) fn printed(state: &State, line: &Waiting, printed: &Printed) -> (Verdict, Option<usize>) {
+pub(crate) fn printed(state: &mut State, line: &Waiting, printed: &Printed) -> (Verdict, Option<usize>) {
+    let (mut candidates, mut rule) = possible(state, line, printed);
+    if apply_tokens(state, line, printed, &mut candidates) {
+        rule = match rule {
+            Rule::Gap => Rule::Gap,
+            _ => Rule::Token,
+        };
+    }
+    learn_tokens(state, printed, &candidates);
+    if std::env::var("DBG").is_ok() && candidates.len()!=1 { eprintln!("DBG {} t={} slack={} {:?}", line.ticket.0, line.time, line.slack, candidates.iter().map(|c| match c { Candidate::Request(r)=>{let o=&state.origins.rows()[*r]; format!("R{}[{:?} {:?} {}..{} c={} {}]",r,o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64,o.complete,o.request.as_ref().map(|r|format!("{} {}",r.method,r.path)).unwrap_or_default())},x=>format!("{x:?}")}).collect::<Vec<_>>()); for o in state.origins.rows() { if matches!(o.kind,Kind::Unknown|Kind::Root(_)) && state.maybe_open(o,line) {eprintln!("    U {:?} {:?} {} {}",o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64);} } }
+    conclude(state, &candidates, rule)
+}
+
+/// Every origin that is still possible, and the strongest exclusion that was needed.
+fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>, Rule) {
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut rule = Rule::Time;
     let mut struck = |by: Rule| {
@@ -45,7 +59,64 @@ pub(crate) fn printed(state: &State, line: &Waiting, printed: &Printed) -> (Verd
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
-    conclude(state, &candidates, rule)
+    (candidates, rule)
+}
+
+/// Strikes out whoever cannot own the line's tokens; answers whether that changed anything.
+fn apply_tokens(state: &State, line: &Waiting, printed: &Printed, candidates: &mut Vec<Candidate>) -> bool {
+    let before = candidates.len();
+    for (key, value) in &printed.names {
+        let Some(owners) = state.tokens.owners(*key, value) else { continue };
+        let exclusive = match key {
+            NameKey::Token => true,
+            // until its maker has ended, nobody else can know the id of a new AppContext
+            NameKey::AppContext => owners.iter().all(|owner| {
+                let mut rows = state.origins.of_trace(*owner);
+                rows.any(|(_, origin)| origin.open_at(line.time))
+            }),
+            _ => false,
+        };
+        let owns = |candidate: &Candidate| match candidate.trace(state) {
+            Some(trace) => owners.contains(&trace),
+            None => false,
+        };
+        if exclusive && candidates.iter().any(owns) {
+            candidates.retain(owns);
+        } else if *key == NameKey::AppContext {
+            // a goroutine works on the AppContext that its own request made
+            let own = |candidate: &Candidate| !matches!(candidate, Candidate::Async(_)) || owns(candidate);
+            candidates.retain(own);
+        }
+    }
+    candidates.len() < before
+}
+
+/// Remembers whose the line's tokens can be.
+fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) {
+    let tokens = |(key, _): &&(NameKey, Box<str>)| match key {
+        NameKey::Token => true,
+        NameKey::AppContext => printed.creates_context,
+        _ => false,
+    };
+    if !printed.names.iter().any(|name| tokens(&name)) {
+        return;
+    }
+    let traces: Option<Vec<TraceId>> = candidates.iter().map(|candidate| candidate.trace(state)).collect();
+    let Some(traces) = traces.filter(|traces| !traces.is_empty()) else { return };
+    for (key, value) in printed.names.iter().filter(tokens) {
+        state.tokens.narrow(*key, value, &traces);
+    }
+}
+
+impl Candidate {
+    /// The trace it belongs to, if it has one.
+    fn trace(self, state: &State) -> Option<TraceId> {
+        match self {
+            Self::Request(row) => state.origins.rows().get(row)?.trace,
+            Self::Async(trace) => Some(trace),
+            Self::Background | Self::Unseen => None,
+        }
+    }
 }
 
 /// How much of an argument a rule is: the strongest one that was needed is named.
@@ -65,27 +136,41 @@ fn strength(rule: Rule) -> u8 {
 /// Whether an origin that was open at the line's time can have printed it; else what strikes it out.
 fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed: &Printed) -> Result<Candidate, Rule> {
     let reach = printed.reach;
-    if !can_reach(state, origin, reach) {
+    let kind = state.kind_at(origin, line.time);
+    if !can_reach(state, kind, reach) {
         return Err(Rule::CodePosition);
     }
-    if line.slack == 0 && origin.blocked_at(line.time) {
+    let silenced = origin.blocked(line.time.saturating_sub(line.slack), line.time);
+    if silenced && !elsewhere(state, kind, reach) {
         return Err(Rule::Blocked);
     }
     if printed.names.iter().any(|(key, value)| origin.contradicts(*key, value)) {
         return Err(Rule::Names);
     }
-    Ok(match origin.kind {
+    Ok(match kind {
         Kind::Request { .. } => Candidate::Request(row),
         Kind::Unknown => Candidate::Unseen,
         Kind::Root(roots) => match state.map.as_ref() {
             Some(map) if map.roots(roots).all(|(_, root)| root.started_by == 0) => Candidate::Background,
-            _ => Candidate::Unseen,
+            // whose request it may be is asked of the requests that start it
+            Some(_) => return Err(Rule::NeverStarted),
+            None => Candidate::Unseen,
         },
     })
 }
 
-fn can_reach(state: &State, origin: &Origin, reach: Reach) -> bool {
-    match origin.kind {
+/// Whether the statement can also run on another goroutine of the same origin, so that being inside
+/// a client span does not silence it.
+fn elsewhere(state: &State, kind: Kind, reach: Reach) -> bool {
+    let Some(map) = &state.map else { return true };
+    match kind {
+        Kind::Request { entry, .. } => map.roots(reach.asyncs).any(|(_, root)| root.started_by & bit(entry) != 0),
+        Kind::Root(_) | Kind::Unknown => false,
+    }
+}
+
+fn can_reach(state: &State, kind: Kind, reach: Reach) -> bool {
+    match kind {
         Kind::Request { entry, routed } => {
             if state.map.is_none() {
                 return true;
@@ -110,7 +195,7 @@ fn joined_entries(map: Option<&CallMap>, reach: Reach) -> u128 {
 fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut impl FnMut(Rule)) -> Vec<Candidate> {
     let mut left = Vec::new();
     let reach = printed.reach;
-    if reach.startup && line.time <= state.startup_until() {
+    if reach.startup && state.starting_up(line.time) {
         left.push(Candidate::Background);
     }
     let Some(map) = &state.map else {
@@ -118,9 +203,14 @@ fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut i
         return left;
     };
     for (_, root) in map.roots(reach.background) {
-        let traced = root.name.eq_ignore_ascii_case("metrics.Start.func1");
-        let of_requests = root.started_by != 0;
-        if !traced && !of_requests {
+        let possible = match root.name {
+            // works inside root spans only, which are origins of their own
+            "metrics.Start.func1" => false,
+            // runs once, at start-up
+            "db.(*MongoStore).ReadRefSchema" => state.just_started(line.time),
+            _ => root.started_by == 0,
+        };
+        if possible {
             left.push(Candidate::Background);
         }
     }
@@ -248,15 +338,3 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
     starts && ends && origin.start <= line.time
 }
 
-/// Keys whose values a path and a line share.
-pub(crate) fn is_path_key(key: NameKey) -> bool {
-    matches!(
-        key,
-        NameKey::Project
-            | NameKey::CompositeApp
-            | NameKey::CompositeAppVersion
-            | NameKey::DeploymentIntentGroup
-            | NameKey::LogicalCloud
-            | NameKey::ClusterProvider
-    )
-}

@@ -6,7 +6,7 @@ use model::document::RequestSummary;
 use model::evidence::{AccessFacts, ProxySide, SpanFacts};
 use model::fact::Fact;
 use model::ids::{SpanId, TraceId};
-use model::line::{LineFacts, NameKey};
+use model::line::{LineFacts, NameKey, Stream};
 use model::time::UnixNanos;
 use model::verdict::{Outcome, Rule, Verdict};
 
@@ -17,6 +17,7 @@ use crate::origin::{Kind, Origin};
 use crate::origins::Origins;
 use crate::people::People;
 use crate::settings::Settings;
+use crate::tokens::Tokens;
 
 /// The caller's number of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,7 @@ pub(crate) struct State {
     pub(crate) people: People,
     pub(crate) starts: Vec<Start>,
     pub(crate) gaps: Vec<(u64, u64)>,
+    pub(crate) tokens: Tokens,
     /// First moment of the process that prints; 0 if not known.
     pub(crate) process_start: u64,
 }
@@ -63,15 +65,33 @@ impl State {
         origin.start <= line.time && line.time.saturating_sub(line.slack) <= origin.end
     }
 
+    /// What kind of work the origin is, as far as it can be told for `time`: a trace that has been
+    /// silent for long is a goroutine that sleeps, if requests have started any.
+    pub(crate) fn kind_at(&self, origin: &Origin, time: u64) -> Kind {
+        let Some(map) = &self.map else { return origin.kind };
+        let silent = origin.last_call.saturating_add(self.settings.silence) < time;
+        if origin.kind != Kind::Unknown || !silent || self.starts.is_empty() {
+            return origin.kind;
+        }
+        let started = self.starts.iter().fold(0, |set, start| set | bit(start.entry));
+        let sleeping = map.roots(u64::MAX).filter(|(_, root)| !root.joined && root.started_by & started != 0);
+        Kind::Root(sleeping.fold(0, |set, (id, _)| set | 1 << id))
+    }
+
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
         self.gaps.iter().any(|(from, to)| *from <= line.time && line.time <= *to)
     }
 
-    pub(crate) fn startup_until(&self) -> u64 {
-        match self.process_start {
-            0 => 0,
-            start => start.saturating_add(self.settings.startup),
-        }
+    /// Whether start-up code may still have run at `time`: it is over when the first request is
+    /// served.
+    pub(crate) fn starting_up(&self, time: u64) -> bool {
+        self.just_started(time) && time <= self.origins.first_request
+    }
+
+    /// Whether goroutines that start-up code leaves behind for a moment may still have run.
+    pub(crate) fn just_started(&self, time: u64) -> bool {
+        let until = self.process_start.saturating_add(self.settings.startup);
+        self.process_start > 0 && time <= until
     }
 }
 
@@ -83,6 +103,8 @@ pub struct Ledger {
     /// Ended requests whose documents are due.
     ended: VecDeque<(u64, TraceId, Option<SpanId>)>,
     pruned_at: u64,
+    /// Latest own time of a line on standard error.
+    last_own_time: u64,
 }
 
 /// Most asynchronous starts remembered.
@@ -95,22 +117,25 @@ impl Ledger {
         Self {
             state: State {
                 map,
+                origins: Origins::new(&settings),
                 settings,
-                origins: Origins::default(),
                 people: People::default(),
                 starts: Vec::new(),
                 gaps: Vec::new(),
+                tokens: Tokens::default(),
                 process_start: 0,
             },
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
             pruned_at: 0,
+            last_own_time: 0,
         }
     }
 
     /// The process began to print at `time` (a container start).
     pub fn process_started(&mut self, time: UnixNanos) {
         self.state.process_start = time.0;
+        self.state.origins.first_request = u64::MAX;
         self.state.starts.clear();
     }
 
@@ -127,7 +152,15 @@ impl Ledger {
         if self.state.process_start == 0 {
             self.state.process_start = facts.time.0;
         }
-        self.waiting.push_back(Waiting::new(ticket, due, facts, self.state.map.as_ref()));
+        let map = self.state.map.as_ref();
+        let not_before = match facts.stream {
+            Stream::Stderr => self.last_own_time,
+            Stream::Stdout => 0,
+        };
+        self.waiting.push_back(Waiting::new(ticket, due, facts, not_before, map));
+        if facts.own_time && facts.stream == Stream::Stderr && facts.time <= facts.arrival {
+            self.last_own_time = self.last_own_time.max(facts.time.0);
+        }
     }
 
     /// Takes a line that carries its own trace id.
@@ -221,13 +254,10 @@ impl Ledger {
 
     /// Decides every line whose time to wait is over.
     pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
-        while let Some(line) = self.waiting.front() {
-            if line.due > now.0 {
-                break;
-            }
-            let (verdict, row) = self.decide(line);
+        while self.waiting.front().is_some_and(|line| line.due <= now.0) {
+            let Some(line) = self.waiting.pop_front() else { break };
+            let (verdict, row) = self.decide(&line);
             let ticket = line.ticket;
-            self.waiting.pop_front();
             if let Some(origin) = row.and_then(|row| self.state.origins.row_mut(row)) {
                 origin.lines += 1;
             }
@@ -276,11 +306,11 @@ impl Ledger {
         Some(RequestEnded { trace, span, summary, verdict })
     }
 
-    fn decide(&self, line: &Waiting) -> (Verdict, Option<usize>) {
+    fn decide(&mut self, line: &Waiting) -> (Verdict, Option<usize>) {
         match &line.what {
             What::Own(trace) => (decide::attributed(&self.state, *trace, None, Rule::OwnId), None),
             What::Access(access) => decide::access(&self.state, line, access),
-            What::Printed(printed) => decide::printed(&self.state, line, printed),
+            What::Printed(printed) => decide::printed(&mut self.state, line, printed),
         }
     }
 

@@ -24,7 +24,9 @@ mod line;
 mod origin;
 mod origins;
 mod people;
+mod poller;
 mod settings;
+mod tokens;
 
 pub use ledger::{Ledger, RequestEnded, Ticket};
 pub use settings::Settings;

@@ -44,17 +44,31 @@ pub(crate) struct Access {
 pub(crate) struct Printed {
     pub(crate) reach: Reach,
     pub(crate) names: Vec<(NameKey, Box<str>)>,
+    /// Whether the statement adds to a new `AppContext`.
+    pub(crate) creates_context: bool,
 }
+
+/// Statements that are reached only while an `AppContext` is built.
+const BUILDERS: [&str; 2] = ["appcontext.(*AppContext).Add", "appcontext.(*AppContext).Create"];
 
 /// A line without a sub-second time of its own is stamped by the reader; it was printed at most this
 /// long before (99 % arrive within 35 ms).
 const ARRIVAL_SLACK: u64 = 100_000_000;
 
 impl Waiting {
-    pub(crate) fn new(ticket: Ticket, due: u64, facts: &LineFacts<'_>, map: Option<&CallMap>) -> Self {
+    /// `not_before`: a moment at which the line was not yet written, because an earlier line of the
+    /// same stream was printed then.
+    pub(crate) fn new(
+        ticket: Ticket,
+        due: u64,
+        facts: &LineFacts<'_>,
+        not_before: u64,
+        map: Option<&CallMap>,
+    ) -> Self {
+        let arrival = facts.arrival.0;
         let (time, slack) = match facts.own_time {
             true => (facts.time.0, 0),
-            false => (facts.arrival.0, ARRIVAL_SLACK),
+            false => (arrival, ARRIVAL_SLACK.min(arrival.saturating_sub(not_before))),
         };
         let what = match &facts.access {
             Some(access) => What::Access(Box::new(Access {
@@ -65,6 +79,9 @@ impl Waiting {
             })),
             None => What::Printed(Box::new(Printed {
                 reach: reach(facts, map),
+                creates_context: facts.site.is_some_and(|site| {
+                    BUILDERS.iter().any(|builder| site.function.starts_with(builder))
+                }),
                 names: facts.names.iter().map(|name| (name.key, name.value.into())).collect(),
             })),
         };

@@ -40,6 +40,8 @@ pub(crate) struct Origin {
     pub(crate) complete: bool,
     /// Start of its first client span.
     pub(crate) first_call: u64,
+    /// End of its last client span.
+    pub(crate) last_call: u64,
     /// Whether being inside a client span does not silence it.
     pub(crate) multi_threaded: bool,
     pub(crate) busy: Busy,
@@ -76,6 +78,7 @@ impl Origin {
             end: u64::MAX,
             complete: false,
             first_call: u64::MAX,
+            last_call: 0,
             multi_threaded: false,
             busy: Busy::default(),
             names: Vec::new(),
@@ -88,9 +91,9 @@ impl Origin {
         self.start <= time && time <= self.end
     }
 
-    /// Whether the origin waits inside a client span at `time` and therefore prints nothing.
-    pub(crate) fn blocked_at(&self, time: u64) -> bool {
-        !self.multi_threaded && self.busy.covers(time)
+    /// Whether the origin waits inside one client span from `from` to `to` and prints nothing.
+    pub(crate) fn blocked(&self, from: u64, to: u64) -> bool {
+        !self.multi_threaded && self.busy.covers(from, to)
     }
 
     pub(crate) fn entry_mask(&self) -> u128 {

@@ -13,22 +13,29 @@ use model::time::UnixNanos;
 
 use crate::callmap::{CallMap, Roots, name_key};
 use crate::origin::{Kind, NO_ENTRY, Origin, RequestFacts};
+use crate::poller::Poller;
 use crate::settings::Settings;
 
 /// All origins, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Origins {
     rows: Vec<Origin>,
     by_trace: HashMap<TraceId, Vec<u32>>,
+    poller: Poller,
+    /// First moment of the first request that the process served; it has started up by then.
+    pub(crate) first_request: u64,
     /// Traces that began and whose person is to be asked for.
     pub(crate) unasked: Vec<TraceId>,
     /// Rows thrown away before their time because there were too many.
     pub(crate) forgotten: u64,
 }
 
+/// The root span of one pass of the metrics poller.
+const POLLER_SPAN: &str = "get-metrics";
+
 /// Root spans that EMCO opens itself, and the goroutine roots that work inside them (lower case).
 const ROOT_SPANS: [(&str, &[&str]); 8] = [
-    ("get-metrics", &["metrics.start.func1"]),
+    (POLLER_SPAN, &["metrics.start.func1"]),
     ("appcontextroutine", &["context.handleappcontext", "context.(*context).appcontextroutine", "context.(*context).run"]),
     ("resourcesready", &["depend.resourcesready"]),
     ("schedulestatus", &["k8s.schedulestatus"]),
@@ -39,6 +46,17 @@ const ROOT_SPANS: [(&str, &[&str]); 8] = [
 ];
 
 impl Origins {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            rows: Vec::new(),
+            by_trace: HashMap::new(),
+            poller: Poller::new(settings.poll_interval),
+            first_request: u64::MAX,
+            unasked: Vec::new(),
+            forgotten: 0,
+        }
+    }
+
     pub(crate) fn rows(&self) -> &[Origin] {
         &self.rows
     }
@@ -57,7 +75,7 @@ impl Origins {
     pub(crate) fn span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) -> Option<usize> {
         match span.kind {
             SpanKind::Client => {
-                self.client_span(span, settings);
+                self.client_span(span, map, settings);
                 None
             }
             SpanKind::Server => Some(self.server_span(span, rpc_request(span, map), settings)),
@@ -71,8 +89,9 @@ impl Origins {
         }
     }
 
-    fn client_span(&mut self, span: &SpanFacts<'_>, settings: &Settings) {
-        let Some(parent) = span.parent else { return self.root_span(span, None, settings) };
+    fn client_span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) {
+        // a call made without the request's context: it belongs to nobody and silences nobody
+        let Some(parent) = span.parent else { return };
         let start = span.start.0;
         let row = self.row_of_span(span.trace, parent, start).unwrap_or_else(|| {
             let mut origin = Origin::new(Kind::Unknown, start.saturating_sub(settings.unseen_start));
@@ -82,9 +101,39 @@ impl Origins {
         });
         if let Some(origin) = self.rows.get_mut(row) {
             origin.busy.add(start, span.end().0);
-            origin.first_call = origin.first_call.min(start);
+            origin.last_call = origin.last_call.max(span.end().0);
+            if start >= origin.first_call {
+                return;
+            }
+            origin.first_call = start;
             if origin.kind == Kind::Unknown {
                 origin.start = origin.start.min(start.saturating_sub(settings.unseen_start));
+                self.expect_pass(row, map);
+            }
+        }
+    }
+
+    /// The only unknown trace that begins when the poller's next pass has to begin is that pass.
+    fn expect_pass(&mut self, row: usize, map: Option<&CallMap>) {
+        let Some(first_call) = self.rows.get(row).map(|origin| origin.first_call) else { return };
+        if !self.poller.expects(first_call) {
+            return;
+        }
+        let poller = &self.poller;
+        let rival = |(other, origin): (usize, &Origin)| {
+            other != row
+                && !origin.complete
+                && matches!(origin.kind, Kind::Unknown | Kind::Root(_))
+                && poller.expects(origin.first_call)
+        };
+        let rivals: Vec<usize> = self.rows.iter().enumerate().filter(|row| rival(*row)).map(|(row, _)| row).collect();
+        let kind = match rivals.is_empty() {
+            true => Kind::Root(root_set(POLLER_SPAN, map)),
+            false => Kind::Unknown,
+        };
+        for row in rivals.into_iter().chain([row]) {
+            if let Some(origin) = self.rows.get_mut(row) {
+                origin.kind = kind;
             }
         }
     }
@@ -131,6 +180,7 @@ impl Origins {
                 self.add(origin, settings)
             }
         };
+        self.first_request = self.first_request.min(span.start.0);
         if let Some(origin) = self.rows.get_mut(row) {
             origin.span = Some(span.span);
             origin.start = span.start.0.saturating_sub(settings.span_error);
@@ -175,7 +225,10 @@ impl Origins {
             origin.end = span.end().0.saturating_add(settings.span_error);
             origin.complete = true;
             // a worker has goroutines of its own; a poller is one loop
-            origin.multi_threaded = span.name != "get-metrics";
+            origin.multi_threaded = span.name != POLLER_SPAN;
+        }
+        if span.name == POLLER_SPAN {
+            self.poller.pass(span.start.0, span.end().0);
         }
     }
 
@@ -185,7 +238,7 @@ impl Origins {
         let end = start.saturating_add(access.duration).saturating_add(2 * settings.access_error);
         let grpc = access.path.split('?').next().and_then(|path| rpc_of_path(path, map));
         let request = match grpc {
-            Some((entry, name)) => Request::rpc(entry, name, map),
+            Some((entry, name)) => Request::rpc(entry, name),
             None => Request::http(access.method, access.path, true, map),
         };
         let row = self.row_of_access(access).unwrap_or_else(|| {
@@ -282,7 +335,6 @@ impl Origins {
 pub(crate) struct Request {
     entry: u8,
     routed: bool,
-    multi_threaded: bool,
     facts: RequestFacts,
     names: Vec<(model::line::NameKey, Box<str>)>,
     exact: bool,
@@ -296,7 +348,6 @@ impl Request {
         Self {
             entry,
             routed: entry != NO_ENTRY,
-            multi_threaded: map.is_none_or(|map| map.multi_threaded(entry)),
             names: names.into_iter().filter_map(named).collect(),
             facts: RequestFacts {
                 method: method.to_ascii_uppercase(),
@@ -307,12 +358,11 @@ impl Request {
         }
     }
 
-    pub(crate) fn rpc(entry: Option<u8>, name: &str, map: Option<&CallMap>) -> Self {
+    pub(crate) fn rpc(entry: Option<u8>, name: &str) -> Self {
         let (service, method) = name.split_once('/').unwrap_or(("", name));
         Self {
             entry: entry.unwrap_or(NO_ENTRY),
             routed: entry.is_some(),
-            multi_threaded: entry.is_none_or(|entry| map.is_none_or(|map| map.multi_threaded(entry))),
             names: Vec::new(),
             facts: RequestFacts {
                 grpc: true,
@@ -326,7 +376,6 @@ impl Request {
 
     fn give_to(self, origin: &mut Origin, start: UnixNanos, end: UnixNanos) {
         origin.kind = Kind::Request { entry: self.entry, routed: self.routed };
-        origin.multi_threaded = self.multi_threaded;
         let facts = origin.request.get_or_insert_default();
         if facts.path.is_empty() || (self.exact && !facts.path_exact) {
             facts.grpc = self.facts.grpc;
@@ -360,8 +409,8 @@ fn http_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Option<Request> 
 fn rpc_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Request {
     let entry = map.and_then(|map| map.rpc(span.name));
     match (span.rpc_service, span.rpc_method) {
-        (Some(service), Some(method)) => Request::rpc(entry, &format!("{service}/{method}"), map),
-        _ => Request::rpc(entry, span.name, map),
+        (Some(service), Some(method)) => Request::rpc(entry, &format!("{service}/{method}")),
+        _ => Request::rpc(entry, span.name),
     }
 }
 

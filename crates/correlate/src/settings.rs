@@ -18,6 +18,11 @@ pub struct Settings {
     /// How much earlier than its first client span an origin may have begun that has shown nothing
     /// else yet.
     pub unseen_start: u64,
+    /// How long EMCO's metrics poller sleeps between two passes, until another interval is seen.
+    pub poll_interval: u64,
+    /// A trace without a known root that has shown no client span for so long is a goroutine that
+    /// sleeps, where such goroutines were started, and no request.
+    pub silence: u64,
     /// How late spans may arrive after their end (EMCO's exporter delay): before a gap in the
     /// evidence this much is missing too.
     pub export_delay: u64,
@@ -34,8 +39,10 @@ impl Settings {
             horizon: 30_000_000_000,
             span_error: 100_000,
             access_error: 1_000_000,
-            startup: 10_000_000_000,
+            startup: 5_000_000_000,
             unseen_start: 200_000_000,
+            poll_interval: 15_000_000_000,
+            silence: 1_500_000_000,
             export_delay: 1_000_000_000,
             origins_max: 65_536,
         }
