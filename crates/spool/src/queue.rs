@@ -229,6 +229,7 @@ impl<S: Storage> Spool<S> {
     pub fn trim(&self, before: Position) -> Result<(), Error> {
         let mut state = self.lock();
         while let Some((&oldest, _)) = state.segments.iter().next()
+            && state.segments.len() > 1
             && oldest < state.tail
             && oldest < before.segment
         {
@@ -254,7 +255,9 @@ impl<S: Storage> Spool<S> {
                 let tail = state.tail;
                 let oldest = state.segments.iter().next().map(|(n, s)| (*n, s.known));
                 match oldest {
-                    Some((number, known)) if number < tail => (number, known),
+                    Some((number, known)) if number < tail && state.segments.len() > 1 => {
+                        (number, known)
+                    }
                     _ => return Ok(()),
                 }
             };

@@ -24,6 +24,8 @@ pub struct Batch<'a> {
     pub at: u64,
     /// What was appended.
     pub payload: &'a [u8],
+    /// Damaged places this reader has skipped so far.
+    pub damages: u64,
 }
 
 /// A cursor over a queue. It sees batches that are appended after it was made; batches that are
@@ -88,6 +90,7 @@ impl<S: Storage> Reader<S> {
             kind: parsed.kind,
             at: parsed.at,
             payload: parsed.payload,
+            damages: self.damages,
         }))
     }
 
@@ -101,17 +104,13 @@ impl<S: Storage> Reader<S> {
                 continue;
             }
             let mut state = self.spool.lock();
-            match self.window.batch(&mut *state, self.position, self.length)? {
-                Ok(batch) => {
-                    let bytes = (BATCH_HEADER_BYTES + batch.payload.len()) as u64;
-                    return Ok(Some(bytes));
-                }
-                Err(_) => {
-                    state.metrics.damaged.inc();
-                    drop(state);
-                    self.skip_rest();
-                }
+            if let Ok(batch) = self.window.batch(&mut *state, self.position, self.length)? {
+                let bytes = (BATCH_HEADER_BYTES + batch.payload.len()) as u64;
+                return Ok(Some(bytes));
             }
+            state.metrics.damaged.inc();
+            drop(state);
+            self.skip_rest();
         }
     }
 

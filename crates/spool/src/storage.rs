@@ -135,9 +135,10 @@ impl Storage for Directory {
 
     fn sync(&mut self, segment: u64) -> io::Result<Sync> {
         let file = self.reading(segment)?.try_clone()?;
-        let directory = match std::mem::take(&mut self.entries_changed) {
-            true => Some(File::open(&self.path)?),
-            false => None,
+        let directory = if std::mem::take(&mut self.entries_changed) {
+            Some(File::open(&self.path)?)
+        } else {
+            None
         };
         Ok(Box::new(move || {
             file.sync_data()?;
