@@ -1,10 +1,83 @@
-//! The product at work.
-use anyhow::Result;
+//! The product at work: the lab, a sidecar a service and a workload, on this machine.
+//!
+//! ```text
+//! emco-lab replay ──▶ log files ──▶ emco-observer (one a service) ──▶ emco-lab serve ──▶ page
+//!        │            spans ─────▶      ▲      │ hub                        │
+//!        └─▶ manifest, truth ───────────┼──────┴────────────────▶ judge ◀───┴ receipts
+//!                                       └ killed and started again, if asked for
+//! ```
+//! Everything it starts ends with it, whatever the reason.
+
+mod args;
+mod build;
+mod corpus;
+mod exposition;
+mod judge;
+mod kills;
+mod lab;
+mod ports;
+mod receipts;
+mod replay;
+mod run;
+mod settings;
+mod sidecar;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
-/// What `cargo xtask demo` is told.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-/// Runs it.
-pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    anyhow::bail!("this build has no demo")
+
+use anyhow::{Context, Result};
+
+pub(crate) use args::Args;
+use args::Output;
+use corpus::{Corpus, Origin};
+use judge::Outcome;
+use run::{Folder, Run};
+
+use crate::say;
+
+/// Runs the demo.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let programs = build::build()?;
+    let folder = Folder::create(args.keep.as_deref())?;
+    let origin = corpus::choose_here(args.corpus.as_deref(), args.seed);
+    let (corpus, workload) = match origin {
+        Origin::Recorded(path) => (Corpus::open(&path)?, format!("{}", path.display())),
+        Origin::Generated(seed) => {
+            let path = folder.path().join("corpus");
+            build::generate(&programs, &path, seed)?;
+            (Corpus::open(&path)?, format!("generated from seed {seed}"))
+        }
+    };
+    say::note(format_args!(
+        "workload: {workload}: {} lines of {}",
+        corpus.lines,
+        corpus.services.join(", ")
+    ));
+    let mut run = Run::start(args, &programs, &folder, &corpus)?;
+    if !args.once {
+        run.play()?;
+        return run.serve();
+    }
+    run.play()?;
+    let outcome = run.finish(workload)?;
+    print(&outcome, args.output)?;
+    Ok(if outcome.passed {
+        folder.discard();
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(outcome: &Outcome, output: Output) -> Result<()> {
+    match output {
+        Output::Table => say::result(format_args!("{}", table::render(outcome))),
+        Output::Json => {
+            let text = serde_json::to_string_pretty(outcome).context("render the result")?;
+            say::result(format_args!("{text}"));
+        }
+    }
+    Ok(())
 }

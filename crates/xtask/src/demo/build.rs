@@ -1,0 +1,56 @@
+//! The programs of the demo: built in their release form, with cargo's own progress.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::child::Group;
+use crate::{say, workspace};
+
+const BUILD_BOUND: Duration = Duration::from_mins(30);
+const GENERATE_BOUND: Duration = Duration::from_mins(2);
+
+/// Where the programs are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// `emco-observer`.
+    pub(crate) observer: PathBuf,
+    /// `emco-lab`.
+    pub(crate) lab: PathBuf,
+}
+
+/// Builds both.
+pub(crate) fn build() -> Result<Programs> {
+    say::note(format_args!("building emco-observer and emco-lab (once)"));
+    let mut command = workspace::cargo();
+    command
+        .args(["build", "--locked", "--release"])
+        .args(["--package", "agent", "--package", "lab"])
+        .args(["--bin", "emco-observer", "--bin", "emco-lab"]);
+    let status = Group::spawn("cargo build", &mut command)?.wait(BUILD_BOUND)?;
+    ensure!(status.success(), "cargo build failed with {status}");
+    let folder = workspace::target().join("release");
+    Ok(Programs {
+        observer: folder.join("emco-observer"),
+        lab: folder.join("emco-lab"),
+    })
+}
+
+/// Makes a recording from a seed.
+pub(crate) fn generate(programs: &Programs, folder: &Path, seed: u64) -> Result<()> {
+    say::note(format_args!(
+        "there is no recording: generating one from seed {seed}"
+    ));
+    let mut command = Command::new(&programs.lab);
+    command
+        .arg("generate")
+        .arg("--out")
+        .arg(folder)
+        .arg("--seed")
+        .arg(seed.to_string());
+    let status = Group::spawn("emco-lab generate", &mut command)?.wait(GENERATE_BOUND)?;
+    ensure!(status.success(), "emco-lab generate failed with {status}");
+    Ok(())
+}

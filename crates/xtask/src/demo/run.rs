@@ -1,0 +1,246 @@
+//! One run from the first start to the last receipt.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use testkit::oracle::Lane;
+
+use super::args::Args;
+use super::build::Programs;
+use super::corpus::Corpus;
+use super::judge::{self, Case, Outcome};
+use super::kills::Schedule;
+use super::lab::Lab;
+use super::ports::Ports;
+use super::receipts::Receipts;
+use super::replay::{Plan, Replay};
+use super::settings::Settings;
+use super::sidecar::Sidecar;
+use crate::{interrupt, say};
+
+const TICK: Duration = Duration::from_millis(50);
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+/// How long nothing may arrive before what is missing counts as lost.
+const QUIET_BOUND: Duration = Duration::from_secs(20);
+/// How long the lanes may take to become level after the last line.
+const LEVEL_BOUND: Duration = Duration::from_mins(5);
+const FETCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// The folder of one run, removed with everything in it unless the run failed.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Folder {
+    /// Makes `keep`, or a folder of its own among temporary files.
+    pub(crate) fn create(keep: Option<&Path>) -> Result<Self> {
+        let own = || std::env::temp_dir().join(format!("emco-demo-{}", std::process::id()));
+        let path = keep.map_or_else(own, Path::to_path_buf);
+        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        let path =
+            std::fs::canonicalize(&path).with_context(|| format!("look at {}", path.display()))?;
+        let mut entries =
+            std::fs::read_dir(&path).with_context(|| format!("list {}", path.display()))?;
+        ensure!(entries.next().is_none(), "{} is not empty", path.display());
+        Ok(Self {
+            path,
+            is_kept: keep.is_some(),
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, unless somebody asked for it.
+    pub(crate) fn discard(self) {
+        if !self.is_kept && std::fs::remove_dir_all(&self.path).is_err() {
+            say::note(format_args!("{} is left", self.path.display()));
+        }
+    }
+}
+
+/// A run.
+pub(crate) struct Run<'a> {
+    args: &'a Args,
+    lines: u64,
+    // In this order they end: the workload first, the lab last.
+    replay: Replay,
+    sidecars: Vec<Sidecar>,
+    lab: Lab,
+    schedule: Schedule,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the lab, a sidecar a service, and the workload.
+    pub(crate) fn start(
+        args: &'a Args,
+        programs: &Programs,
+        folder: &Folder,
+        corpus: &Corpus,
+    ) -> Result<Self> {
+        let folder = folder.path();
+        let lab = Lab::start(&programs.lab, folder)?;
+        let plan = Plan {
+            program: &programs.lab,
+            corpus: &corpus.folder,
+            out: folder.join("pods"),
+            args,
+        };
+        let mut ports = Ports::new();
+        let mut sidecars = Vec::new();
+        for pod in plan.pods()? {
+            let settings = Settings {
+                state_dir: folder.join("state").join(&pod.service),
+                service: pod.service,
+                pod_dir: pod.directory.into(),
+                spans: ports.take()?,
+                admin: ports.take()?,
+                wait: args.wait.clone(),
+                lab_http: lab.http,
+                lab_forward: lab.forward,
+                lanes: args.lanes.clone(),
+            };
+            sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
+        }
+        for sidecar in &mut sidecars {
+            sidecar.wait_until_up()?;
+        }
+        let addresses: Vec<_> = sidecars
+            .iter()
+            .map(|sidecar| (sidecar.service(), sidecar.settings().spans))
+            .collect();
+        let replay = plan.start(folder, lab.http, &addresses)?;
+        say::note(format_args!("{} sidecars run", sidecars.len()));
+        say::note(format_args!("the page: http://{}/", lab.http));
+        let seed = args.seed.unwrap_or(1);
+        Ok(Self {
+            schedule: Schedule::new(args.kill, corpus.lines, sidecars.len(), seed),
+            args,
+            lines: corpus.lines,
+            replay,
+            sidecars,
+            lab,
+        })
+    }
+
+    /// Waits until the workload was played to its end, killing sidecars as planned.
+    pub(crate) fn play(&mut self) -> Result<()> {
+        let (start, mut noted) = (Instant::now(), Instant::now());
+        loop {
+            let ended = self.replay.ended()?;
+            let written = self.replay.written()?;
+            while let Some(kill) = self.schedule.due(written) {
+                if let Some(sidecar) = self.sidecars.get_mut(kill.sidecar) {
+                    sidecar.kill_and_restart()?;
+                    let service = sidecar.service();
+                    say::note(format_args!(
+                        "killed and restarted {service} at line {written}"
+                    ));
+                }
+            }
+            let line = self.progress(written, start);
+            say::progress(&line);
+            if noted.elapsed() >= NOTE_EVERY || ended.is_some() {
+                noted = Instant::now();
+                say::note(format_args!("\r{line:<78}"));
+            }
+            if let Some(status) = ended {
+                let log = self.replay.log.display();
+                ensure!(
+                    status.success(),
+                    "emco-lab replay ended with {status}: see {log}"
+                );
+                return Ok(());
+            }
+            self.check()?;
+            interrupt::wait(TICK)?;
+        }
+    }
+
+    /// Keeps the page until Ctrl-C.
+    pub(crate) fn serve(mut self) -> Result<ExitCode> {
+        say::note(format_args!(
+            "the workload has ended; the page stays at http://{}/ until Ctrl-C",
+            self.lab.http
+        ));
+        while interrupt::wait(NOTE_EVERY).is_ok() {
+            self.check()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Waits until everything has arrived or nothing more does, ends the sidecars and judges.
+    pub(crate) fn finish(mut self, workload: String) -> Result<Outcome> {
+        if self.schedule.left() > 0 {
+            bail!("{} kills were not done", self.schedule.left());
+        }
+        let expected = self.replay.expected()?;
+        let is_complete = expected.summary().is_some_and(|summary| summary.complete);
+        ensure!(is_complete, "the workload was not played to its end");
+        let lanes = self.args.lanes.iter();
+        let mut receipts: Vec<Receipts> = lanes.map(|lane| Receipts::new(*lane)).collect();
+        let mut accounts: Vec<Lane<'_>> = receipts.iter().map(|_| Lane::new(&expected)).collect();
+        self.wait_until_level(&mut receipts, &mut accounts, expected.records().len())?;
+        for sidecar in &mut self.sidecars {
+            sidecar.stop()?;
+        }
+        for lane in &mut receipts {
+            lane.fetch(self.lab.http)?;
+        }
+        Ok(judge::judge(Case {
+            expected: &expected,
+            receipts: &receipts,
+            dead_letters: &BTreeMap::new(),
+            sidecars: self.sidecars.into_iter().map(Sidecar::finish).collect(),
+            workload,
+            kills: self.args.kill,
+        }))
+    }
+
+    fn wait_until_level(
+        &mut self,
+        receipts: &mut [Receipts],
+        accounts: &mut [Lane<'_>],
+        written: usize,
+    ) -> Result<()> {
+        let mut newest = Instant::now();
+        interrupt::poll_until(LEVEL_BOUND, FETCH_PAUSE, || {
+            self.check()?;
+            for (lane, account) in receipts.iter_mut().zip(accounts.iter_mut()) {
+                let before = lane.lines.len();
+                if lane.fetch(self.lab.http)? > 0 {
+                    newest = Instant::now();
+                }
+                for line in lane.lines.iter().skip(before) {
+                    account.receive(line);
+                }
+            }
+            let arrived = accounts.iter().map(Lane::arrived).min().unwrap_or(written);
+            say::progress(&format!("{arrived} of {written} lines have arrived"));
+            let is_over = arrived >= written || newest.elapsed() > QUIET_BOUND;
+            Ok(is_over.then_some(()))
+        })?;
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.lab.check()?;
+        self.sidecars.iter_mut().try_for_each(Sidecar::check)
+    }
+
+    fn progress(&self, written: u64, start: Instant) -> String {
+        format!(
+            "{:>4} s  {written} of {} lines written, page http://{}/",
+            start.elapsed().as_secs(),
+            self.lines,
+            self.lab.http
+        )
+    }
+}

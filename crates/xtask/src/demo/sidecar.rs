@@ -1,0 +1,225 @@
+//! One sidecar of the run, through all of its lives.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::exposition::Reading;
+use super::settings::Settings;
+use crate::child::{Group, log_file};
+use crate::{interrupt, proc, say};
+
+const START_BOUND: Duration = Duration::from_secs(10);
+const DRAIN_BOUND: Duration = Duration::from_secs(30);
+const KILL_BOUND: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a sidecar cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Cost {
+    /// Its service.
+    pub(crate) service: String,
+    /// CPU time of all lives.
+    pub(crate) cpu_seconds: f64,
+    /// The part for lines, as it says itself.
+    pub(crate) cpu_seconds_lines: f64,
+    /// The part for spans, as it says itself.
+    pub(crate) cpu_seconds_spans: f64,
+    /// Largest memory of any life.
+    pub(crate) peak_rss_bytes: u64,
+    /// From the start of its first life, or from when there was a log, to its first read.
+    pub(crate) start_to_first_read_ms: Option<f64>,
+}
+
+/// What it did with spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Spans {
+    /// Received in whole.
+    pub(crate) received: u64,
+    /// Kept.
+    pub(crate) kept: u64,
+    /// Left out because a rule says they are noise.
+    pub(crate) dropped_by_rule: u64,
+}
+
+/// A sidecar.
+#[derive(Debug)]
+pub(crate) struct Sidecar {
+    program: PathBuf,
+    settings: Settings,
+    config: PathBuf,
+    log: PathBuf,
+    group: Option<Group>,
+    started: SystemTime,
+    lives: u32,
+    cost: Cost,
+    spans: Spans,
+}
+
+impl Sidecar {
+    /// Writes its settings and starts it.
+    pub(crate) fn start(program: &Path, folder: &Path, settings: Settings) -> Result<Self> {
+        let config = folder.join(format!("{}.yaml", settings.service));
+        File::create(&config)
+            .and_then(|mut file| file.write_all(settings.to_yaml().as_bytes()))
+            .with_context(|| format!("write {}", config.display()))?;
+        std::fs::create_dir_all(&settings.state_dir)
+            .with_context(|| format!("make {}", settings.state_dir.display()))?;
+        let mut sidecar = Self {
+            program: program.to_path_buf(),
+            log: folder.join(format!("{}.log", settings.service)),
+            cost: Cost {
+                service: settings.service.clone(),
+                ..Cost::default()
+            },
+            settings,
+            config,
+            group: None,
+            started: UNIX_EPOCH,
+            lives: 0,
+            spans: Spans::default(),
+        };
+        sidecar.begin()?;
+        Ok(sidecar)
+    }
+
+    /// Its service.
+    pub(crate) fn service(&self) -> &str {
+        &self.settings.service
+    }
+
+    /// Its settings.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Waits until it answers on its admin address.
+    pub(crate) fn wait_until_up(&mut self) -> Result<()> {
+        let answered = interrupt::poll_until(START_BOUND, PAUSE, || {
+            self.check()?;
+            Ok(Reading::of(self.settings.admin).ok())
+        })?;
+        match answered {
+            Some(_) => Ok(()),
+            None => bail!(
+                "{} does not answer: see {}",
+                self.name(),
+                self.log.display()
+            ),
+        }
+    }
+
+    /// Checks that it still runs, and notes its memory.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(group) = &mut self.group else {
+            bail!("the sidecar of {} is not running", self.settings.service);
+        };
+        if let Some(status) = group.try_wait()? {
+            bail!(
+                "{} ended with {status}: see {}",
+                self.name(),
+                self.log.display()
+            );
+        }
+        if let Some(peak) = proc::peak_resident_bytes(group.id()) {
+            self.cost.peak_rss_bytes = self.cost.peak_rss_bytes.max(peak);
+        }
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL and starts it again at once.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
+        self.end(Signal::KILL, KILL_BOUND)?;
+        self.begin()
+    }
+
+    /// Asks it to drain and end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.end(Signal::TERM, DRAIN_BOUND)
+    }
+
+    /// What all its lives cost and what they did with spans.
+    pub(crate) fn finish(self) -> (Cost, Spans) {
+        (self.cost, self.spans)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&self.config)
+            .stdout(Stdio::from(log_file(&self.log)?))
+            .stderr(Stdio::from(log_file(&self.log)?));
+        self.started = SystemTime::now();
+        self.lives += 1;
+        self.group = Some(Group::spawn(&self.name(), &mut command)?);
+        Ok(())
+    }
+
+    fn end(&mut self, signal: Signal, bound: Duration) -> Result<()> {
+        self.check()?;
+        self.account();
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        group.signal(signal)?;
+        let ended = group.wait_unreaped(bound);
+        self.cost.cpu_seconds += proc::cpu_seconds(group.id()).unwrap_or(0.0);
+        ended
+    }
+
+    /// Adds what this life counted; a life that does not answer any more is left out, and said so.
+    fn account(&mut self) {
+        let reading = match Reading::of(self.settings.admin) {
+            Ok(reading) => reading,
+            Err(error) => {
+                say::note(format_args!("{}: {error:#}", self.name()));
+                return;
+            }
+        };
+        let cpu = "emco_observer_process_work_cpu_seconds_total";
+        self.cost.cpu_seconds_lines += reading.sum(cpu, "work=\"lines\"");
+        self.cost.cpu_seconds_spans += reading.sum(cpu, "work=\"spans\"");
+        let received = reading.count("emco_observer_in_spans_received_spans_total", "");
+        let dropped =
+            |reason: &str| reading.count("emco_observer_in_spans_dropped_spans_total", reason);
+        self.spans.received += received;
+        self.spans.kept += received.saturating_sub(dropped(""));
+        self.spans.dropped_by_rule += dropped("reason=\"rule\"");
+        let first_read = reading.sum("emco_observer_process_first_read_time_seconds", "");
+        if self.lives == 1 && first_read > 0.0 {
+            let begin = unix_seconds(self.started).max(self.oldest_log());
+            self.cost.start_to_first_read_ms = Some((first_read - begin).max(0.0) * 1e3);
+        }
+    }
+
+    /// When the oldest log of the pod was made; 0 if the file system does not say.
+    fn oldest_log(&self) -> f64 {
+        let containers = std::fs::read_dir(&self.settings.pod_dir)
+            .into_iter()
+            .flatten();
+        let births = containers
+            .filter_map(Result::ok)
+            .filter_map(|container| std::fs::read_dir(container.path()).ok())
+            .flatten()
+            .filter_map(Result::ok)
+            .filter_map(|log| log.metadata().and_then(|metadata| metadata.created()).ok());
+        births.min().map_or(0.0, unix_seconds)
+    }
+
+    fn name(&self) -> String {
+        format!("emco-observer ({})", self.settings.service)
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,224 @@
+//! The judge, fed with runs in which something is wrong.
+
+use std::collections::BTreeMap;
+
+use testkit::manifest::{Expected, How, Record, Truth, digest};
+use testkit::stored::StoredLine;
+
+use super::args::LaneName;
+use super::judge::{Case, Outcome, judge};
+use super::receipts::Receipts;
+use super::sidecar::{Cost, Spans};
+use super::table;
+
+fn expected() -> Expected {
+    let mut expected = Expected::default();
+    for (id, text, user) in [("a-0", "one", Some("eve")), ("a-9", "two", None)] {
+        expected.push(Record {
+            service: "clm".to_owned(),
+            id: id.to_owned(),
+            text: text.to_owned(),
+            text_digest: digest(text.as_bytes()),
+            written_ns: 1_000_000,
+            truth: Some(Truth {
+                how: if user.is_some() {
+                    How::Http
+                } else {
+                    How::Background
+                },
+                trace: user.map(|_| "t1".to_owned()),
+                user: user.map(str::to_owned),
+                proven: user.is_some(),
+                ..Truth::default()
+            }),
+            open_requests: 1,
+            ..Record::default()
+        });
+    }
+    expected
+}
+
+fn stored(id: &str, text: &str, user: Option<&str>) -> StoredLine {
+    StoredLine {
+        id: id.to_owned(),
+        service: "clm".to_owned(),
+        message: text.to_owned(),
+        trace: user.map(|_| "t1".to_owned()),
+        user: user.map(str::to_owned),
+        outcome: user.map_or("background", |_| "attributed").to_owned(),
+        stored_ns: 5_000_000,
+        ..StoredLine::default()
+    }
+}
+
+fn good() -> Vec<StoredLine> {
+    vec![
+        stored("a-0", "one", Some("eve")),
+        stored("a-9", "two", None),
+    ]
+}
+
+fn judged(forward: Vec<StoredLine>, elastic: Vec<StoredLine>) -> Outcome {
+    let lane = |lane, lines| {
+        let mut receipts = Receipts::new(lane);
+        receipts.lines = lines;
+        receipts
+    };
+    let receipts = [
+        lane(LaneName::Forward, forward),
+        lane(LaneName::Elastic, elastic),
+    ];
+    judge(Case {
+        expected: &expected(),
+        receipts: &receipts,
+        dead_letters: &BTreeMap::new(),
+        sidecars: vec![(
+            Cost {
+                service: "clm".to_owned(),
+                ..Cost::default()
+            },
+            Spans {
+                received: 7,
+                kept: 7,
+                dropped_by_rule: 0,
+            },
+        )],
+        workload: "a test".to_owned(),
+        kills: 0,
+    })
+}
+
+#[test]
+fn a_run_without_fault_passes() {
+    let outcome = judged(good(), good());
+    assert!(outcome.passed, "{:?}", outcome.trouble);
+    assert_eq!(outcome.lines.all.delivered, 2);
+    assert_eq!(outcome.attribution.all.request_lines.user_exact, 1);
+    assert_eq!(outcome.attribution.all.background_lines.marked, 1);
+    assert!((outcome.latency_ms.p50 - 4.0).abs() < 1e-9);
+}
+
+#[test]
+fn each_fault_of_one_lane_fails_the_run() {
+    let without = good().into_iter().take(1).collect();
+    let lost = judged(good(), without);
+    assert_eq!((lost.passed, lost.lines.all.lost), (false, 1));
+    assert_eq!(lost.lines.by_lane["forward"].lines.lost, 0);
+
+    let mut twice = good();
+    twice.push(stored("b-0", "one", Some("eve")));
+    let twice = judged(good(), twice);
+    assert_eq!((twice.passed, twice.lines.all.stored_twice), (false, 1));
+
+    let altered = vec![
+        stored("a-0", "changed", Some("eve")),
+        stored("a-9", "two", None),
+    ];
+    let altered = judged(altered, good());
+    assert_eq!(
+        (altered.passed, altered.lines.by_lane["forward"].altered),
+        (false, 1)
+    );
+}
+
+#[test]
+fn a_wrong_person_fails_the_run() {
+    let wrong = || {
+        vec![
+            stored("a-0", "one", Some("mallory")),
+            stored("a-9", "two", None),
+        ]
+    };
+    let outcome = judged(wrong(), wrong());
+    assert_eq!((outcome.passed, outcome.attribution.wrong()), (false, 1));
+}
+
+#[test]
+fn lanes_that_tell_different_stories_fail_the_run() {
+    let other = vec![stored("a-0", "one", None), stored("a-9", "two", None)];
+    let outcome = judged(good(), other);
+    assert_eq!((outcome.passed, outcome.lanes_differ), (false, 1));
+}
+
+#[test]
+fn nothing_written_is_no_success() {
+    let outcome = judge(Case {
+        expected: &Expected::default(),
+        receipts: &[Receipts::new(LaneName::Forward)],
+        dead_letters: &BTreeMap::new(),
+        sidecars: Vec::new(),
+        workload: String::new(),
+        kills: 0,
+    });
+    assert!(!outcome.passed);
+}
+
+#[test]
+fn the_keys_are_those_that_others_read() {
+    let json = serde_json::to_value(judged(good(), good())).unwrap();
+    for key in [
+        "written",
+        "delivered",
+        "stored_twice",
+        "lost",
+        "dead_lettered",
+    ] {
+        assert!(json["lines"][key].is_u64(), "lines.{key}");
+        assert!(
+            json["lines"]["forward"][key].is_u64(),
+            "lines.forward.{key}"
+        );
+        assert!(
+            json["lines"]["elastic"][key].is_u64(),
+            "lines.elastic.{key}"
+        );
+    }
+    let attribution = &json["attribution"];
+    let groups = [
+        attribution,
+        &attribution["by_service"]["clm"],
+        &attribution["by_service"]["clm"]["by_open_requests"]["1-5"],
+        &attribution["by_open_requests"]["1-5"],
+    ];
+    for group in groups {
+        for key in [
+            "total",
+            "exact",
+            "user_exact",
+            "inferred",
+            "ambiguous",
+            "none",
+            "wrong",
+        ] {
+            assert!(group["request_lines"][key].is_u64(), "request_lines.{key}");
+        }
+        for key in ["total", "marked", "wrong"] {
+            assert!(
+                group["background_lines"][key].is_u64(),
+                "background_lines.{key}"
+            );
+        }
+    }
+    for key in ["received", "kept", "dropped_by_rule"] {
+        assert!(json["spans"][key].is_u64(), "spans.{key}");
+    }
+    assert!(json["latency_ms"]["p50"].is_f64() && json["latency_ms"]["p99"].is_f64());
+    let sidecar = json["sidecars"][0].as_object().unwrap();
+    for key in [
+        "service",
+        "cpu_seconds",
+        "cpu_seconds_lines",
+        "cpu_seconds_spans",
+        "peak_rss_bytes",
+        "start_to_first_read_ms",
+    ] {
+        assert!(sidecar.contains_key(key), "sidecars[].{key}");
+    }
+}
+
+#[test]
+fn the_table_says_whether_it_passed() {
+    let text = table::render(&judged(good(), Vec::new()));
+    assert!(text.contains("lost 2, stored twice 0, wrong 0"), "{text}");
+    assert!(text.trim_end().ends_with("FAILED"), "{text}");
+}
