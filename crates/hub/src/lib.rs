@@ -1,1 +1,66 @@
-//! Placeholder.
+//! Facts between pods: who made a trace, and which request acts on which `AppContext`.
+//!
+//! ```text
+//! ingress gateway's access log ──POST /v1/access-log──▶ ┌────────┐
+//! sidecar A  HubHandle::tell ──────POST /v1/tell──────▶ │ Engine │  (each replica by itself)
+//! sidecar B  HubHandle::ask_* ─────POST /v1/ask───────▶ │        │
+//!            mpsc::Receiver<Learned> ◀── long-poll ──── └────────┘
+//! ```
+//!
+//! Facts are immutable and small, so replicas need no consensus: a sidecar tells all of them and asks
+//! any. A fact that is lost means "not attributed at ingest", never "attributed wrongly". Only a peer
+//! that proves to be a first-hop proxy's reporter may say who a trace belongs to; the same trace with
+//! two users is a conflict for good.
+//!
+//! | module | role |
+//! |---|---|
+//! | `wire` | the JSON protocol, version 1 |
+//! | `access` | a line of the gateway's access log into a claim |
+//! | `engine` | the store and the waiting questions; no socket, no clock |
+//! | `server` | the HTTP handler, mountable |
+//! | `outbox`, `questions` | the client's memory; no socket, no clock |
+//! | `client` | the client's tasks |
+//!
+//! It deliberately does not know what facts are used for, Kubernetes, or where the gateway's log
+//! comes from.
+//!
+//! ```
+//! use hub::{Claim, Engine, EngineSettings};
+//! use model::fact::Person;
+//! use model::{ids::TraceId, time::UnixNanos, verdict::{User, UserSource}};
+//!
+//! let mut engine = Engine::new(EngineSettings::default());
+//! let trace = TraceId([7; 16]);
+//! let user = |id: &str| Claim::User(User { id: id.into(), source: UserSource::Gateway });
+//! engine.claim(trace, user("alice"), UnixNanos(1), UnixNanos(1));
+//! assert!(matches!(engine.person(trace), Person::Known(_)));
+//! engine.claim(trace, user("bob"), UnixNanos(2), UnixNanos(2));
+//! assert_eq!(engine.person(trace), Person::Conflict);
+//! ```
+
+mod access;
+mod authority;
+mod client;
+mod engine;
+mod error;
+mod metrics;
+mod outbox;
+mod questions;
+mod server;
+mod settings;
+mod store;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, Credential, Role, TokenFiles};
+pub use client::{HubClient, HubHandle};
+pub use engine::{Answer, Ask, Asked, Engine, WaitId};
+pub use error::Error;
+pub use metrics::{ClientMetrics, ServerMetrics};
+pub use questions::Learned;
+pub use server::{AccessSummary, HubServer};
+pub use settings::{ClientSettings, EngineSettings};
+pub use store::{Claim, Told};
+pub use wire::VERSION;

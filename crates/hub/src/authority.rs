@@ -1,0 +1,142 @@
+//! Who may say what.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Longest token that is read from a file, in bytes.
+const TOKEN_BYTES_MAX: u64 = 16 << 10;
+
+/// What a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Asks, and tells operations.
+    Sidecar,
+    /// Reports for the ingress gateway: also says who a trace belongs to.
+    Gateway,
+}
+
+/// Decides what a peer is, from the bearer token of its request.
+pub trait Authority: Send + Sync {
+    /// The peer's role; `None` if it has none and is turned away.
+    fn role(&self, token: Option<&[u8]>) -> Option<Role>;
+}
+
+/// What proves a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing does: nobody has the role.
+    #[default]
+    Nobody,
+    /// Nothing is needed: everybody has the role. For loopback only.
+    Anyone,
+    /// The token in this file, read for each request, so that it can be replaced at any time.
+    File(PathBuf),
+}
+
+/// Roles proven by tokens in files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFiles {
+    /// What proves a sidecar.
+    pub sidecar: Credential,
+    /// What proves the gateway's reporter; nobody, unless set.
+    pub gateway: Credential,
+}
+
+impl Authority for TokenFiles {
+    fn role(&self, token: Option<&[u8]>) -> Option<Role> {
+        if self.gateway.is_proven_by(token) {
+            return Some(Role::Gateway);
+        }
+        self.sidecar.is_proven_by(token).then_some(Role::Sidecar)
+    }
+}
+
+impl Credential {
+    fn is_proven_by(&self, token: Option<&[u8]>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Anyone => true,
+            Self::File(path) => match read_token(path) {
+                Ok(expected) => token.is_some_and(|token| same(&expected, token)),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "the hub token cannot be read");
+                    false
+                }
+            },
+        }
+    }
+}
+
+/// Reads a token without the white space around it; an empty file holds none.
+pub(crate) fn read_token(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut token = Vec::new();
+    File::open(path)?
+        .take(TOKEN_BYTES_MAX)
+        .read_to_end(&mut token)?;
+    let token = token.trim_ascii();
+    if token.is_empty() {
+        return Err(std::io::Error::other("the file holds no token"));
+    }
+    Ok(token.to_vec())
+}
+
+/// Compares in a time that depends on the lengths only.
+fn same(expected: &[u8], token: &[u8]) -> bool {
+    let differences = expected
+        .iter()
+        .zip(token)
+        .fold(0, |differences, (a, b)| black_box(differences | (a ^ b)));
+    expected.len() == token.len() && differences == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        file
+    }
+
+    #[test]
+    fn only_the_whole_token_proves_a_role() {
+        let (sidecar, gateway) = (file("side\n"), file("gate\n"));
+        let files = TokenFiles {
+            sidecar: Credential::File(sidecar.path().into()),
+            gateway: Credential::File(gateway.path().into()),
+        };
+        assert_eq!(files.role(Some(b"gate")), Some(Role::Gateway));
+        assert_eq!(files.role(Some(b"side")), Some(Role::Sidecar));
+        for token in [
+            None,
+            Some(&b""[..]),
+            Some(b"gat"),
+            Some(b"gatee"),
+            Some(b"gatf"),
+        ] {
+            assert_eq!(files.role(token), None, "{token:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_or_missing_token_file_lets_nobody_in() {
+        let empty = file(" \n");
+        for path in [empty.path(), Path::new("/nowhere/token")] {
+            let credential = Credential::File(path.into());
+            assert!(!credential.is_proven_by(Some(b"")));
+            assert!(!credential.is_proven_by(None));
+        }
+    }
+
+    #[test]
+    fn nobody_is_the_gateway_unless_set() {
+        let files = TokenFiles {
+            sidecar: Credential::Anyone,
+            ..TokenFiles::default()
+        };
+        assert_eq!(files.role(Some(b"anything")), Some(Role::Sidecar));
+    }
+}
