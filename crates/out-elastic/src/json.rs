@@ -27,8 +27,8 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends the inside of a JSON string that has its escapes already, in quotes. Half a surrogate
-/// pair (`\ud83d` alone) is legal JSON and no text: servers refuse the document for it, so it becomes
-/// U+FFFD.
+/// pair (`\ud83d` alone) is legal JSON and no text: some servers and many readers refuse the whole
+/// document for it, so it becomes U+FFFD.
 pub(crate) fn push_verbatim(out: &mut Vec<u8>, inside: &[u8]) {
     out.push(b'"');
     let mut rest = inside;
