@@ -19,7 +19,7 @@
 //! | `engine` | the store and the waiting questions; no socket, no clock |
 //! | `server` | the HTTP handler, mountable |
 //! | `outbox`, `questions` | the client's memory; no socket, no clock |
-//! | `client` | the client's tasks |
+//! | `client`, `replica`, `task` | the client's handle, sockets and loops |
 //!
 //! It deliberately does not know what facts are used for, Kubernetes, or where the gateway's log
 //! comes from.
@@ -46,9 +46,11 @@ mod error;
 mod metrics;
 mod outbox;
 mod questions;
+mod replica;
 mod server;
 mod settings;
 mod store;
+mod task;
 mod wire;
 
 #[cfg(test)]

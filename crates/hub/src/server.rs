@@ -202,7 +202,7 @@ impl HubServer {
     }
 
     fn tell(&self, body: &[u8], role: Role) -> Result<Vec<u8>, Refused> {
-        let tell: Tell = decode(body).map_err(bad_request)?;
+        let tell: Tell = decode(body).map_err(|error| bad_request(&error))?;
         let mut receipt = Receipt {
             version: VERSION,
             hub: self.life,
@@ -228,7 +228,7 @@ impl HubServer {
     }
 
     async fn ask(&self, body: &[u8]) -> Result<Vec<u8>, Refused> {
-        let question: Question = decode(body).map_err(bad_request)?;
+        let question: Question = decode(body).map_err(|error| bad_request(&error))?;
         if question.traces.len() + question.app_contexts.len() > ASKED_MAX {
             let many = format!("a question may name {ASKED_MAX} things");
             return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, many));
@@ -254,9 +254,10 @@ impl HubServer {
                 .filter_map(|trace| TraceId::parse(trace.as_bytes()))
                 .collect(),
             app_contexts: question.app_contexts.into_iter().collect(),
-            after: match question.hub == self.life {
-                true => question.after,
-                false => 0,
+            after: if question.hub == self.life {
+                question.after
+            } else {
+                0
             },
         }
     }
@@ -409,7 +410,7 @@ fn bearer<B>(request: &Request<B>) -> Option<&[u8]> {
         .then_some(token.trim_ascii())
 }
 
-fn bad_request(error: Error) -> Refused {
+fn bad_request(error: &Error) -> Refused {
     Refused(StatusCode::BAD_REQUEST, error.to_string())
 }
 

@@ -48,21 +48,9 @@ pub enum Error {
     /// Not a JSON array of spans.
     #[error("the body is not a JSON array of spans: {0}")]
     NotSpans(Fault),
-    /// The gzip stream is damaged or cut.
-    #[error("the body says it is gzip and cannot be decompressed")]
-    Gzip(#[source] std::io::Error),
-    /// Longer than the limit.
-    #[error("the body is longer than {limit} bytes")]
-    TooLong {
-        /// The limit, after decompression.
-        limit: u64,
-    },
-    /// A content encoding other than identity and gzip.
-    #[error("content encoding is neither identity nor gzip")]
-    Encoding,
-    /// The connection ended inside the body.
-    #[error("the connection ended inside the body")]
-    Cut(#[source] hyper::Error),
+    /// It broke off, is too long, or is not compressed as it says.
+    #[error("the body could not be read")]
+    Body(#[source] net::Error),
     /// The sender paused for too long, or the body took too long as a whole.
     #[error("the body did not arrive in time")]
     Slow,
@@ -77,4 +65,7 @@ pub enum Error {
     /// A journal record whose content is damaged.
     #[error("reading a journal record of spans: {0}")]
     Damaged(Fault),
+    /// The spool could not be read.
+    #[error("reading spans back from the spool")]
+    Spool(#[source] spool::Error),
 }

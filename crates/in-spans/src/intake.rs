@@ -1,13 +1,11 @@
-//! One body on its way: decompressed, split, kept, shown. Pure but for the journal and the sink.
+//! One body on its way: split, kept, shown. No socket; the clock only says when spans arrived.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flate2::write::MultiGzDecoder;
 use model::time::UnixNanos;
 
-use crate::error::{Error, Fault};
+use crate::error::Error;
 use crate::journal::{Journal, JournalError, KIND_GAP, KIND_SPANS, SpanSink, encode_gap, show};
 use crate::metrics::Metrics;
 use crate::scan::SpanScratch;
@@ -24,18 +22,9 @@ pub(crate) struct Store<J, S> {
 }
 
 /// One body.
-pub(crate) enum Intake<J: Journal, S: SpanSink> {
-    Plain(Inlet<J, S>),
-    Gzip(Box<MultiGzDecoder<Inlet<J, S>>>),
-}
-
-/// Where decompressed bytes go in; remembers why it stopped taking them.
-pub(crate) struct Inlet<J, S> {
+pub(crate) struct Intake<'a, J, S> {
     splitter: Splitter,
-    store: Arc<Mutex<Store<J, S>>>,
-    left: u64,
-    limit: u64,
-    refused: Option<Error>,
+    store: &'a Mutex<Store<J, S>>,
 }
 
 impl<J: Journal, S: SpanSink> Store<J, S> {
@@ -55,7 +44,7 @@ impl<J: Journal, S: SpanSink> Store<J, S> {
         let count = piece.spans().len() as u64;
         self.metrics.spans.inc_by(count);
         self.keep(piece.record(), count, now);
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sink = lock(&self.sink);
         let run = piece.run();
         let shown: u64 = piece
             .spans()
@@ -83,128 +72,62 @@ impl<J: Journal, S: SpanSink> Store<J, S> {
         }
         tracing::error!(
             spans = count,
-            error = &error as &dyn std::error::Error,
+            error = net::chain(&error),
             "spans are not kept over a restart: the spool does not take them"
         );
     }
 
     /// Spans of a body that did not arrive in whole are missing for good: the sender never repeats.
     fn lose(&mut self, from: UnixNanos, to: UnixNanos) {
-        // If the journal does not take the record either, a gap is open already or opens now.
-        if self
-            .journal
-            .append(KIND_GAP, to, &encode_gap(from, to))
-            .is_err()
-        {
+        let gap = encode_gap(from, to);
+        if self.journal.append(KIND_GAP, to, &gap).is_err() {
             self.gap_since.get_or_insert(from);
         }
-        self.sink
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .gap(from, to);
+        lock(&self.sink).gap(from, to);
     }
 }
 
-impl<J: Journal, S: SpanSink> Intake<J, S> {
-    pub(crate) fn new(store: Arc<Mutex<Store<J, S>>>, gzip: bool, limit: u64) -> Self {
-        let inlet = Inlet {
+impl<'a, J: Journal, S: SpanSink> Intake<'a, J, S> {
+    pub(crate) fn new(store: &'a Mutex<Store<J, S>>) -> Self {
+        Self {
             splitter: Splitter::new(),
             store,
-            left: limit,
-            limit,
-            refused: None,
-        };
-        if gzip {
-            Self::Gzip(Box::new(MultiGzDecoder::new(inlet)))
-        } else {
-            Self::Plain(inlet)
         }
     }
 
-    /// Takes the next bytes as they came over the network.
+    /// Takes the next bytes of the body.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        match self {
-            Self::Plain(inlet) => inlet.push(bytes),
-            Self::Gzip(decoder) => {
-                let result = decoder.write_all(bytes);
-                decoder.get_mut().told(result)
-            }
-        }
-    }
-
-    /// The body is complete.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
-        let result = match self {
-            Self::Plain(_) => Ok(()),
-            Self::Gzip(decoder) => {
-                let result = decoder.try_finish();
-                decoder.get_mut().told(result)
-            }
-        };
-        let drained = self.inlet().drain(true);
-        result.and(drained)
-    }
-
-    /// The body ended before its end, or was refused: uses the whole spans that are there and tells
-    /// of the gap.
-    pub(crate) fn abandon(&mut self, from: UnixNanos) {
-        let inlet = self.inlet();
-        // The fault that this finds is the one that is known, or the cut itself.
-        let _: Result<(), Error> = inlet.drain(true);
-        lock(&inlet.store).lose(from, now());
-    }
-
-    fn inlet(&mut self) -> &mut Inlet<J, S> {
-        match self {
-            Self::Plain(inlet) => inlet,
-            Self::Gzip(decoder) => decoder.get_mut(),
-        }
-    }
-}
-
-impl<J: Journal, S: SpanSink> Inlet<J, S> {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
-            return Err(Error::TooLong { limit: self.limit });
-        };
-        self.left = left;
         self.splitter.push(bytes);
         self.drain(false)
     }
 
+    /// The body is complete.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.drain(true)
+    }
+
+    /// The body was refused, or ended before its end: uses the whole spans that are there and tells
+    /// of the gap.
+    pub(crate) fn abandon(mut self, from: UnixNanos) {
+        if let Err(error) = self.drain(true) {
+            tracing::debug!(%error, "a body of spans was abandoned");
+        }
+        lock(self.store).lose(from, now());
+    }
+
     fn drain(&mut self, complete: bool) -> Result<(), Error> {
-        let not_spans = |fault: Fault| Error::NotSpans(fault);
-        while let Some(piece) = self.splitter.next_piece(complete).map_err(not_spans)? {
-            let mut store = lock(&self.store);
-            store.take(piece, now());
+        while let Some(piece) = self
+            .splitter
+            .next_piece(complete)
+            .map_err(Error::NotSpans)?
+        {
+            lock(self.store).take(piece, now());
         }
-        Ok(())
-    }
-
-    /// Turns the decompressor's answer back into ours: the inlet's own refusal comes first.
-    fn told(&mut self, result: io::Result<()>) -> Result<(), Error> {
-        result.map_err(|error| self.refused.take().unwrap_or(Error::Gzip(error)))
-    }
-}
-
-/// The decompressor's side: at most 32 KiB come at once.
-impl<J: Journal, S: SpanSink> Write for Inlet<J, S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.push(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                self.refused = Some(error);
-                Err(io::Error::other("refused"))
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

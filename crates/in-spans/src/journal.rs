@@ -1,7 +1,5 @@
 //! The journal that makes spans durable, the sink that uses them, and the way back after a restart.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use model::evidence::SpanFacts;
 use model::time::UnixNanos;
 
@@ -94,6 +92,43 @@ pub fn replay_record(
     }
 }
 
+/// Shows everything that `reader` finds to `sink`: evidence is rebuilt like that at the start. Records
+/// of other kinds (they belong to others) are stepped over; damaged ones and those of a later version
+/// are shown as a gap at their time. Answers how many spans were shown.
+///
+/// # Errors
+/// [`Error::Spool`] if the spool cannot be read.
+pub fn replay<T: spool::Storage>(
+    reader: &mut spool::Reader<T>,
+    sink: &mut dyn SpanSink,
+) -> Result<u64, Error> {
+    let mut scratch = SpanScratch::default();
+    let mut spans = 0;
+    let (mut damages, mut last) = (0, UnixNanos::default());
+    while let Some(batch) = reader.next().map_err(Error::Spool)? {
+        let at = UnixNanos(batch.at);
+        if batch.damages > damages {
+            sink.gap(last, at);
+        }
+        (damages, last) = (batch.damages, at);
+        if !matches!(batch.kind, KIND_SPANS | KIND_GAP) {
+            continue;
+        }
+        match replay_record(batch.kind, batch.payload, sink, &mut scratch) {
+            Ok(Replayed::Spans(count)) => spans += count,
+            Ok(Replayed::Gap) => {}
+            Err(error) => {
+                tracing::error!(%error, "kept spans cannot be read back");
+                sink.gap(at, at);
+            }
+        }
+    }
+    if reader.damages() > damages {
+        sink.gap(last, last);
+    }
+    Ok(spans)
+}
+
 /// Shows one span to `sink`; answers whether it has ids and was shown.
 pub(crate) fn show(
     span: &RawSpan,
@@ -128,11 +163,12 @@ fn decode_gap(content: &[u8]) -> Option<(UnixNanos, UnixNanos)> {
     Some((time(from), time(to)))
 }
 
-/// A journal shared with its other users. The lock is held for one append.
-impl<J: Journal + ?Sized> Journal for Arc<Mutex<J>> {
+impl<T: spool::Storage> Journal for spool::Spool<T> {
     fn append(&mut self, kind: u8, at: UnixNanos, payload: &[u8]) -> Result<(), JournalError> {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(kind, at, payload)
+        match Self::append(self, kind, at.0, payload) {
+            Ok(_) => Ok(()),
+            Err(spool::Error::Full { .. }) => Err(JournalError::Full),
+            Err(error) => Err(JournalError::Failed(Box::new(error))),
+        }
     }
 }

@@ -47,10 +47,11 @@ mod tests;
 
 pub use error::{Error, Fault, FaultKind};
 pub use journal::{
-    Journal, JournalError, KIND_GAP, KIND_SPANS, RECORD_VERSION, Replayed, SpanSink, replay_record,
+    Journal, JournalError, KIND_GAP, KIND_SPANS, RECORD_VERSION, Replayed, SpanSink, replay,
+    replay_record,
 };
 pub use metrics::Metrics;
 pub use scan::{RawSpan, SpanScratch};
-pub use server::serve;
+pub use server::Receiver;
 pub use settings::Settings;
 pub use splitter::{Piece, Splitter};

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 /// Counters of the receiver.
 #[derive(Clone, Debug)]
@@ -14,7 +14,6 @@ pub struct Metrics {
     pub(crate) dropped_journal_full: IntCounter,
     pub(crate) dropped_journal_failed: IntCounter,
     pub(crate) dropped_no_ids: IntCounter,
-    pub(crate) connections: IntGauge,
 }
 
 impl Metrics {
@@ -43,11 +42,6 @@ impl Metrics {
             "Spans that were not kept, by reason",
             "reason",
         )?;
-        let connections = IntGauge::new(
-            "emco_observer_in_spans_open_connections",
-            "Connections of span senders that are open",
-        )?;
-        registry.register(Box::new(connections.clone()))?;
         Ok(Self {
             spans: counter(
                 "emco_observer_in_spans_received_spans_total",
@@ -64,7 +58,6 @@ impl Metrics {
             dropped_journal_full: dropped.with_label_values(&["spool_full"]),
             dropped_journal_failed: dropped.with_label_values(&["spool_failed"]),
             dropped_no_ids: dropped.with_label_values(&["no_ids"]),
-            connections,
         })
     }
 }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub body_time_max: Duration,
     /// How long a connection may be idle between requests; 75 s by default.
     pub idle_max: Duration,
+    /// How long open requests may take to end after the stop; 2 s by default.
+    pub drain_max: Duration,
 }
 
 impl Default for Settings {
@@ -27,8 +29,9 @@ impl Default for Settings {
             connections_max: 16,
             body_bytes_max: 256 << 20,
             pause_max: Duration::from_secs(10),
-            body_time_max: Duration::from_secs(60),
+            body_time_max: Duration::from_mins(1),
             idle_max: Duration::from_secs(75),
+            drain_max: Duration::from_secs(2),
         }
     }
 }
