@@ -189,8 +189,10 @@ async fn serve(client: TcpStream, fault: Fault, epoch: CancellationToken, state:
         }
     };
     if ending == Ending::Cut {
-        for half in [&up.write, &down.write] {
-            reset(half.as_ref());
+        for pump in [up, down] {
+            reset(pump.write.as_ref());
+            // A write half says an orderly end when it is dropped; the reset has to be the first word.
+            pump.write.forget();
         }
     }
 }

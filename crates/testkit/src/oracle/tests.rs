@@ -1,1 +1,264 @@
+//! The oracle on trial: small shippers, sound and with one bug each, in a world that kills them at
+//! random moments. The sound one must come out clean, every bug must be seen.
 
+use super::*;
+
+const LINES: usize = 600;
+const ROTATE: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    None,
+    /// The receiver says "got it" before it has it.
+    AckBeforeCommit,
+    /// The checkpoint is written when lines are read, not when they are acknowledged.
+    CheckpointAheadOfAck,
+    /// Positions are kept by inode number, and the system gives numbers out again.
+    IdentityByInode,
+    /// A line's id depends on when it was read.
+    IdFromReadTime,
+}
+
+/// A log file; its key comes from its content, its inode number from the system.
+struct LogFile {
+    key: String,
+    inode: usize,
+    lines: Vec<String>,
+}
+
+/// Stores a document once per id, like `create` of the bulk interface.
+#[derive(Default)]
+struct Store {
+    ids: HashSet<String>,
+    documents: Vec<StoredLine>,
+}
+
+struct Shipper {
+    bug: Bug,
+    random: fastrand::Rng,
+    clock: usize,
+    /// Next line, by the identity of the file.
+    checkpoint: HashMap<String, usize>,
+    store: Store,
+}
+
+fn world() -> (Vec<LogFile>, Expected) {
+    let (mut files, mut expected) = (Vec::new(), Expected::default());
+    for (number, start) in (0..LINES).step_by(ROTATE).enumerate() {
+        let key = format!("{number:032x}");
+        let lines: Vec<String> = (start..LINES.min(start + ROTATE))
+            .map(|n| format!("line {n}"))
+            .collect();
+        for (place, text) in lines.iter().enumerate() {
+            expected.push(Record {
+                service: "rsync".into(),
+                id: format!("{key}-{place:x}"),
+                text: text.clone(),
+                text_digest: digest(text.as_bytes()),
+                ..Record::default()
+            });
+        }
+        files.push(LogFile {
+            key,
+            inode: number % 2,
+            lines,
+        });
+    }
+    (files, expected)
+}
+
+impl Store {
+    fn commit(&mut self, batch: &[StoredLine]) {
+        for line in batch {
+            if self.ids.insert(line.id.clone()) {
+                self.documents.push(line.clone());
+            }
+        }
+    }
+}
+
+impl Shipper {
+    fn new(bug: Bug, seed: u64) -> Self {
+        Self {
+            bug,
+            random: fastrand::Rng::with_seed(seed),
+            clock: 0,
+            checkpoint: HashMap::new(),
+            store: Store::default(),
+        }
+    }
+
+    /// Ships a file to its end, dying and starting again at random.
+    fn ship(&mut self, file: &LogFile) {
+        let identity = match self.bug {
+            Bug::IdentityByInode => format!("inode {}", file.inode),
+            _ => file.key.clone(),
+        };
+        loop {
+            let from = self.checkpoint.get(&identity).copied().unwrap_or(0);
+            let to = file.lines.len().min(from + self.random.usize(1..8));
+            if from >= to {
+                return;
+            }
+            let batch: Vec<StoredLine> = (from..to).map(|place| self.read(file, place)).collect();
+            if self.bug == Bug::CheckpointAheadOfAck {
+                self.checkpoint.insert(identity.clone(), to);
+            }
+            let killed_at = self.random.usize(0..6);
+            if killed_at == 0 {
+                continue; // before sending
+            }
+            let is_committed = !(self.bug == Bug::AckBeforeCommit && killed_at == 1);
+            if is_committed {
+                self.store.commit(&batch);
+            }
+            if killed_at == 2 {
+                continue; // before the acknowledgement came
+            }
+            self.checkpoint.insert(identity.clone(), to);
+        }
+    }
+
+    fn read(&mut self, file: &LogFile, place: usize) -> StoredLine {
+        self.clock += 1;
+        let id = match self.bug {
+            Bug::IdFromReadTime => format!("{}-t{}", file.key, self.clock),
+            _ => format!("{}-{place:x}", file.key),
+        };
+        StoredLine {
+            id,
+            service: "rsync".into(),
+            message: file.lines[place].clone(),
+            ..StoredLine::default()
+        }
+    }
+}
+
+fn run(bug: Bug, seed: u64) -> Report {
+    let (files, expected) = world();
+    let mut shipper = Shipper::new(bug, seed);
+    for file in &files {
+        shipper.ship(file);
+    }
+    let mut lane = Lane::new(&expected);
+    shipper
+        .store
+        .documents
+        .iter()
+        .for_each(|line| lane.receive(line));
+    lane.report()
+}
+
+#[test]
+fn a_sound_shipper_is_clean_however_often_it_dies() {
+    for seed in 0..50 {
+        let report = run(Bug::None, seed);
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!(report.lines.delivered, LINES as u64);
+    }
+}
+
+#[test]
+fn an_acknowledgement_before_the_commit_loses_lines() {
+    assert!((0..50).all(|seed| run(Bug::AckBeforeCommit, seed).lines.lost > 0));
+}
+
+#[test]
+fn a_checkpoint_ahead_of_the_acknowledgement_loses_lines() {
+    assert!((0..50).all(|seed| run(Bug::CheckpointAheadOfAck, seed).lines.lost > 0));
+}
+
+#[test]
+fn identity_by_inode_loses_the_file_that_gets_the_number_again() {
+    for seed in 0..50 {
+        let report = run(Bug::IdentityByInode, seed);
+        assert!(report.lines.lost >= ROTATE as u64, "{report:?}");
+    }
+}
+
+#[test]
+fn ids_from_the_time_of_reading_are_seen_by_content() {
+    for seed in 0..50 {
+        let report = run(Bug::IdFromReadTime, seed);
+        assert!(report.lines.stored_twice > 0, "{report:?}");
+        assert_eq!(report.unexpected, 0, "the content tells whose they are");
+    }
+}
+
+fn record(id: &str, text: &str) -> Record {
+    Record {
+        service: "dcm".into(),
+        id: id.into(),
+        text: text.into(),
+        text_digest: digest(text.as_bytes()),
+        ..Record::default()
+    }
+}
+
+fn stored(id: &str, message: &str) -> StoredLine {
+    StoredLine {
+        id: id.into(),
+        service: "dcm".into(),
+        message: message.into(),
+        ..StoredLine::default()
+    }
+}
+
+#[test]
+fn a_document_of_many_lines_delivers_all_of_them() {
+    let mut expected = Expected::default();
+    for (place, text) in ["SIGQUIT: quit", "", "goroutine 1 [running]:", "next line"]
+        .iter()
+        .enumerate()
+    {
+        expected.push(record(&format!("k-{place}"), text));
+    }
+    let mut lane = Lane::new(&expected);
+    lane.receive(&stored("k-0", "SIGQUIT: quit\n\ngoroutine 1 [running]:"));
+    assert_eq!(lane.arrived(), 3);
+    assert!(lane.is_joined("k-2") && !lane.is_joined("k-0"));
+    let report = lane.report();
+    assert_eq!(
+        (report.lines.delivered, report.lines.lost, report.altered),
+        (3, 1, 0)
+    );
+}
+
+#[test]
+fn the_same_id_twice_and_the_same_id_with_other_content_are_seen() {
+    let mut expected = Expected::default();
+    expected.push(record("k-0", "2026/11/23 04:09:37 Added Cluster"));
+    expected.push(record("k-1", "exact"));
+    let mut lane = Lane::new(&expected);
+    lane.receive(&stored("k-0", "Added Cluster"));
+    lane.receive(&stored("k-0", "Added Cluster"));
+    lane.receive(&stored("k-1", "something else"));
+    lane.receive(&stored("k-9", "nobody wrote this"));
+    let report = lane.report();
+    assert_eq!(
+        (
+            report.lines.stored_twice,
+            report.altered,
+            report.unexpected,
+            report.lines.lost
+        ),
+        (1, 1, 1, 0)
+    );
+    assert_eq!(report.samples.len(), 3);
+}
+
+#[test]
+fn a_dead_letter_is_not_lost() {
+    let mut expected = Expected::default();
+    expected.push(record("k-0", "a"));
+    expected.push(record("k-1", "b"));
+    let mut lane = Lane::new(&expected);
+    lane.dead_letter("k-0");
+    lane.receive(&stored("k-1", "b"));
+    lane.dead_letter("k-1");
+    let lines = lane.report().lines;
+    assert_eq!(
+        (lines.dead_lettered, lines.delivered, lines.lost),
+        (1, 1, 0)
+    );
+}
