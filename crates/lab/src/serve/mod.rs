@@ -1,7 +1,41 @@
-//! The command `emco-lab serve`.
+//! The command `emco-lab serve`: an embedded backend on one machine, with nothing else to install.
+//!
+//! ```text
+//! forward ─▶ forward::server ─┐                          ┌─▶ page      who did what
+//!                             ├─▶ store (SQLite, words) ─┼─▶ JSON API  search, requests, receipts
+//! _bulk ───▶ elastic::server ─┘      commit, then answer └─▶ /metrics
+//! /v1/… ───▶ hub (in memory): what pods tell each other
+//! ```
+//! It deliberately knows nothing of how a sidecar works: it is a Fluent forward receiver and a small
+//! Elasticsearch to whoever speaks these protocols.
+
+mod document;
+mod elastic;
+mod facts;
+mod forward;
+mod http;
+mod metrics;
+mod page;
+mod store;
+mod story;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use hub::{Credential, EngineSettings, HubServer, ServerMetrics, TokenFiles};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::forward::Forward;
+use self::http::App;
+use self::metrics::Metrics;
+use self::store::Store;
+
+/// Connections at one time: a sidecar keeps one for each lane and its questions to the hub.
+const HTTP_CONNECTIONS_MAX: usize = 512;
 
 /// What `emco-lab serve` is told.
 #[derive(Debug, clap::Args)]
@@ -18,10 +52,106 @@ pub(crate) struct Args {
     /// JSON file to write the chosen addresses to once both listen.
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
+    /// File with the token that sidecars prove themselves with to the hub. Without it everybody on
+    /// this machine is one, and nobody else.
+    #[arg(long, value_name = "FILE")]
+    hub_token: Option<PathBuf>,
+    /// File with the token of whoever reports the ingress gateway's access log, and so may say whose
+    /// a request is. Without it everybody on this machine may, and nobody else.
+    #[arg(long, value_name = "FILE")]
+    hub_gateway_token: Option<PathBuf>,
+    /// What of its own log is written to standard error.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
 }
 
-/// Runs the command.
-#[expect(clippy::unused_async, reason = "all commands have one signature")]
+/// Runs the command until SIGTERM or SIGINT; everything acknowledged is committed then.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("{args:?}")
+    let logs = telemetry::logs::Logs::install(&args.log)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    let result = serve(&args, stop).await;
+    logs.flush();
+    result
+}
+
+async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
+    let registry = prometheus::Registry::new();
+    let metrics = Arc::new(Metrics::new(&registry)?);
+    let _process = telemetry::process::Process::new(&registry)?;
+    let hub = hub(args, &registry, &stop)?;
+    let (store, writer) = Store::open(&args.data, Arc::clone(&metrics))?;
+    let forward = Forward::bind(args.listen_forward, store.clone(), Arc::clone(&metrics))
+        .await
+        .with_context(|| format!("listening for forward on {}", args.listen_forward))?;
+    let settings = net::ServerSettings {
+        connections_max: HTTP_CONNECTIONS_MAX,
+        ..net::ServerSettings::default()
+    };
+    let server = net::Server::bind(args.listen_http, settings).await?;
+    let (http, forward_at) = (server.local_addr()?, forward.local_addr()?);
+    if let Some(path) = &args.port_file {
+        write_port_file(path, http, forward_at)?;
+    }
+    tracing::info!(page = %format!("http://{http}/"), forward = %forward_at, data = %args.data.display(), "serving");
+    let app = Arc::new(App {
+        store,
+        hub,
+        metrics,
+        registry,
+        started: Instant::now(),
+    });
+    let handler = move |request| Arc::clone(&app).handle(request);
+    tokio::join!(server.serve(handler, stop.clone()), forward.serve(stop));
+    tokio::task::spawn_blocking(|| writer.join())
+        .await
+        .context("closing the store")?;
+    tracing::info!("stopped, everything acknowledged is stored");
+    Ok(())
+}
+
+fn hub(
+    args: &Args,
+    registry: &prometheus::Registry,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<HubServer>> {
+    let local = args.listen_http.ip().is_loopback();
+    let credential = |file: &Option<PathBuf>| match file {
+        Some(path) => Credential::File(path.clone()),
+        None if local => Credential::Anyone,
+        None => Credential::Nobody,
+    };
+    let authority = TokenFiles {
+        sidecar: credential(&args.hub_token),
+        gateway: credential(&args.hub_gateway_token),
+    };
+    let metrics = ServerMetrics::new(registry)?;
+    let settings = EngineSettings::default();
+    Ok(HubServer::new(settings, authority, metrics, stop.clone()))
+}
+
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Whole or not at all: whoever waits for the file never reads half of it.
+fn write_port_file(path: &Path, http: SocketAddr, forward: SocketAddr) -> anyhow::Result<()> {
+    let text = serde_json::json!({
+        "http": http.to_string(),
+        "forward": forward.to_string(),
+        "page": format!("http://{http}/"),
+    });
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, format!("{text}\n"))
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("writing the addresses to {}", path.display()))
 }
