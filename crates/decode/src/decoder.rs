@@ -1,17 +1,38 @@
 //! Text of one record into fields.
+//!
+//! The first byte nearly always tells the dialect: `{` JSON, a digit Go's `log` or the access log,
+//! a capital klog. The rest is looked at more closely: dumps, and lines glued to a text that was
+//! printed without a newline.
 
-use model::line::{Dialect, Stream};
-use model::record::Record;
+use model::line::{Dialect, Severity, Stream};
+use model::record::{Range, Record, Value};
 use model::time::UnixNanos;
+
+use crate::clf;
+use crate::fields::{Buffers, Fields};
+use crate::json::{self, Member, range};
+use crate::multiline::is_klog;
+use crate::structured;
+use crate::text;
+
+/// What rsync prints without a newline, so that the next line is glued to it.
+const GLUE: &[u8] = b"Warning: apply should be used on resource created by apply";
 
 /// Reads the dialects of EMCO's containers. Holds only memory for re-use: every line is decoded on
 /// its own.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    members: Vec<Member>,
+    inner: Vec<Member>,
+    buffers: Buffers,
+}
 
 impl Decoder {
-    /// Fills `record` from `text`, whose ranges then refer to it. `time` is the CRI time;
+    /// Fills `record` from `text`, which its ranges then refer to. `time` is the CRI time;
     /// `zone_offset_seconds` the container's zone (east of UTC), for dialects that print none.
+    ///
+    /// Never fails: what no dialect claims becomes [`Dialect::Unknown`] with the whole text as
+    /// message.
     pub fn decode(
         &mut self,
         text: &[u8],
@@ -20,10 +41,148 @@ impl Decoder {
         zone_offset_seconds: i32,
         record: &mut Record,
     ) {
-        let _ = (text, zone_offset_seconds);
         record.clear();
         record.time = time;
         record.stream = stream;
-        record.dialect = Dialect::Unknown;
+        let end = text.len() - text.iter().rev().take_while(|byte| **byte == b'\r').count();
+        let mut fields = Fields::new(text, record, &mut self.buffers);
+        let body = range(0, end);
+        let claimed = known(
+            &mut fields,
+            body,
+            zone_offset_seconds,
+            &mut self.members,
+            &mut self.inner,
+        ) || glued(
+            &mut fields,
+            body,
+            zone_offset_seconds,
+            &mut self.members,
+            &mut self.inner,
+        );
+        if !claimed {
+            text::unknown(&mut fields, body);
+            if json::object(text.get(..end).unwrap_or(text), 0, &mut self.members) {
+                foreign_level(&mut fields, &self.members);
+            }
+        }
+        fields.finish();
+    }
+}
+
+/// A whole record of a known dialect; false, with nothing written, if it is none.
+fn known(
+    fields: &mut Fields<'_>,
+    body: Range,
+    zone_offset_seconds: i32,
+    members: &mut Vec<Member>,
+    inner: &mut Vec<Member>,
+) -> bool {
+    let text = body.of(fields.text);
+    match text.first() {
+        Some(b'{') => object(fields, body, members, inner),
+        Some(b'0'..=b'9') if text::is_go_log(text) && !text::is_dump(text) => {
+            text::go_log(fields, body);
+            true
+        }
+        _ if text::is_dump(text) => {
+            text::dump(fields, body);
+            true
+        }
+        Some(b'I' | b'W' | b'E' | b'F') if is_klog(text) => {
+            text::klog(fields, body, zone_offset_seconds)
+        }
+        _ => common_log(fields, body),
+    }
+}
+
+/// A JSON object in a known dialect, from the beginning of `body` to its end.
+fn object(
+    fields: &mut Fields<'_>,
+    body: Range,
+    members: &mut Vec<Member>,
+    inner: &mut Vec<Member>,
+) -> bool {
+    let text = fields.text.get(..body.end as usize).unwrap_or_default();
+    if !json::object(text, body.start as usize, members) {
+        return false;
+    }
+    match structured::dialect(text, members) {
+        Some(Dialect::EnvoyAccess) => structured::access(fields, members),
+        Some(dialect) => structured::log(fields, dialect, members, inner),
+        None => return false,
+    }
+    true
+}
+
+/// A record that begins after a text which lacked its newline.
+fn glued(
+    fields: &mut Fields<'_>,
+    body: Range,
+    zone_offset_seconds: i32,
+    members: &mut Vec<Member>,
+    inner: &mut Vec<Member>,
+) -> bool {
+    let text = body.of(fields.text);
+    let mut start = 0;
+    while text.get(start..).is_some_and(|rest| rest.starts_with(GLUE)) {
+        start += GLUE.len();
+    }
+    let rest = range(body.start as usize + start, body.end as usize);
+    let mut claimed = start > 0 && known(fields, rest, zone_offset_seconds, members, inner);
+    if !claimed && text.trim_ascii_end().ends_with(b"}") {
+        let from = start.max(1);
+        let brace = text
+            .get(from..)
+            .and_then(|tail| memchr::memmem::find(tail, b"{\""));
+        if let Some(brace) = brace {
+            start = from + brace;
+            let rest = range(body.start as usize + start, body.end as usize);
+            claimed = object(fields, rest, members, inner);
+        }
+    }
+    if claimed {
+        let begin = body.start as usize;
+        fields.plain("emco.prefix", range(begin, begin + start));
+    }
+    claimed
+}
+
+fn common_log(fields: &mut Fields<'_>, body: Range) -> bool {
+    let text = fields.text;
+    let Some(line) = clf::parse(body.of(text)) else {
+        return false;
+    };
+    let place = |part: &str| {
+        let start = part.as_ptr().addr() - text.as_ptr().addr();
+        range(start, start + part.len())
+    };
+    fields.record.dialect = Dialect::CommonLog;
+    fields.record.severity = match line.status {
+        500.. => Severity::Error,
+        400.. => Severity::Warn,
+        _ => Severity::Info,
+    };
+    fields.plain("message", place(line.request));
+    fields.plain("source.address", place(line.host));
+    fields.plain("http.request.method", place(line.method));
+    fields.plain("url.original", place(line.uri));
+    fields.plain("http.version", place(line.version));
+    let status = Value::Unsigned(u64::from(line.status));
+    fields.schema("http.response.status_code", status);
+    fields.schema("http.response.body.bytes", Value::Unsigned(line.bytes));
+    if line.user != "-" {
+        fields.plain("url.username", place(line.user));
+    }
+    true
+}
+
+/// The level of an object in no known dialect, e.g. grpc's JSON logger.
+fn foreign_level(fields: &mut Fields<'_>, members: &[Member]) {
+    let level = members
+        .iter()
+        .find(|member| matches!(member.key.of(fields.text), b"level" | b"severity"));
+    if let Some(level) = level.and_then(|member| Severity::parse(member.value.of(fields.text))) {
+        fields.record.severity = level;
     }
 }

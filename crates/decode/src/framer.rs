@@ -593,3 +593,5 @@ fn strip(format: Format, time: UnixNanos, inside: bool, line: &[u8]) -> (&[u8], 
         _ => (line, !inside),
     }
 }
+#[cfg(test)]
+mod tests;

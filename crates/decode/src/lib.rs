@@ -27,9 +27,15 @@ pub mod cri;
 mod decoder;
 pub mod envoy;
 mod facts;
+mod fields;
 mod framer;
+mod json;
 mod multiline;
+mod secrets;
 mod settings;
+mod structured;
+mod table;
+mod text;
 
 pub use decoder::Decoder;
 pub use facts::{FactBuf, facts};

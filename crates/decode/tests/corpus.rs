@@ -1,0 +1,220 @@
+//! Every line of the recorded EMCO output decodes to what it is, and no secret of it survives.
+//!
+//! Needs the corpus beside the repository; skipped, loudly, where there is none.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use decode::{Decoder, FactBuf, Format, Framer, FramerSettings, facts, rejoin};
+use model::document::{Body, Constants, Document, Visitor};
+use model::ids::{DocumentId, FileKey};
+use model::line::{Dialect, Extent, Stream};
+use model::record::Record;
+use model::time::{Day, UnixNanos};
+use model::verdict::Verdict;
+use serde_json::Value;
+
+/// Made-up secrets that callers sent while the corpus was recorded.
+const SECRETS: [&str; 2] = ["s3cret", "eyJzdWIiOi"];
+
+#[derive(Default)]
+struct Strings(Vec<(String, String)>);
+
+impl Visitor for Strings {
+    fn string(&mut self, key: &str, value: &str) {
+        self.0.push((key.to_owned(), value.to_owned()));
+    }
+    fn escaped(&mut self, key: &str, value: &[u8]) {
+        let text = [b"\"", value, b"\""].concat();
+        let text: String = serde_json::from_slice(&text).expect("valid escapes");
+        self.string(key, &text);
+    }
+    fn number(&mut self, key: &str, value: &[u8]) {
+        self.string(key, std::str::from_utf8(value).expect("ASCII"));
+    }
+    fn unsigned(&mut self, key: &str, value: u64) {
+        self.string(key, &value.to_string());
+    }
+    fn boolean(&mut self, _: &str, _: bool) {}
+    fn null(&mut self, _: &str) {}
+    fn strings(&mut self, _: &str, _: &[String]) {}
+    fn begin(&mut self, _: &str) {}
+    fn end(&mut self) {}
+}
+
+fn corpus() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    let found = folder.join("README.md").try_exists().unwrap_or(false);
+    assert!(
+        found || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "the corpus is missing"
+    );
+    if !found {
+        eprintln!("SKIPPED: there is no corpus at {}", folder.display());
+    }
+    found.then_some(folder)
+}
+
+fn recordings(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder of the corpus");
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
+    };
+    let sets = [list(&folder.join("emco")), list(&folder.join("truth"))].concat();
+    let mut files: Vec<PathBuf> = sets.iter().flat_map(|set| list(set)).collect();
+    files.retain(|path| path.to_string_lossy().ends_with(ending));
+    files.sort();
+    files
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    let file = std::fs::File::open(path).expect("a recording");
+    let mut bytes = Vec::new();
+    flate2::bufread::MultiGzDecoder::new(std::io::BufReader::new(file))
+        .take(1 << 30)
+        .read_to_end(&mut bytes)
+        .expect("gzip");
+    bytes
+}
+
+fn rendered(record: &Record, text: &[u8]) -> Vec<(String, String)> {
+    let mut strings = Strings::default();
+    Document {
+        id: DocumentId::Line(FileKey::default(), 0),
+        home: Day(0),
+        time: record.time,
+        sequence: 0,
+        body: Body::Line(record, text),
+        verdict: &Verdict::default(),
+        constants: &Constants::default(),
+    }
+    .visit(&mut strings);
+    strings.0
+}
+
+/// What a line is, told by other means than the decoder's.
+fn expected(text: &str) -> Dialect {
+    let start = text.find("{\"").filter(|_| text.ends_with('}'));
+    let object = start.and_then(|at| serde_json::from_str::<Value>(&text[at..]).ok());
+    let date = text.get(..20).is_some_and(|date| {
+        date.char_indices().all(|(at, char)| match at {
+            4 | 7 => char == '/',
+            13 | 16 => char == ':',
+            10 | 19 => char == ' ',
+            _ => char.is_ascii_digit(),
+        })
+    });
+    let head: String = text.chars().take(5).collect();
+    match object {
+        _ if text.contains("goroutine ") && text.contains('\n') => Dialect::GoPanic,
+        Some(object) if object.get("msg").is_some() && object.get("ts").is_some() => Dialect::Zap,
+        Some(object) if object.get("msg").is_some() => Dialect::Logrus,
+        _ if date => Dialect::GoLog,
+        _ if text.contains(" - - [") && text.contains(" HTTP/") => Dialect::CommonLog,
+        _ if text.contains(".go:") && head[1..].parse::<u32>().is_ok() => Dialect::Klog,
+        _ => Dialect::Unknown,
+    }
+}
+
+#[test]
+fn every_recorded_line_is_understood() {
+    let Some(folder) = corpus() else { return };
+    let (mut decoder, mut record) = (Decoder::default(), Record::default());
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut check = |text: &[u8], time: UnixNanos, stream: Stream| {
+        decoder.decode(text, time, stream, 0, &mut record);
+        let line = String::from_utf8_lossy(text);
+        let dialect = expected(&line);
+        assert_eq!(record.dialect, dialect, "{line}");
+        *counts.entry(dialect.name().to_owned()).or_default() += 1;
+        let fields = rendered(&record, text);
+        let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &**key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), fields.len(), "a key comes twice: {line}");
+        for (key, value) in &fields {
+            for secret in SECRETS {
+                assert!(!value.contains(secret), "{key} of {line}");
+            }
+        }
+        if matches!(dialect, Dialect::Logrus | Dialect::Zap) {
+            let object: Value = serde_json::from_str(&line[line.find("{\"").unwrap()..]).unwrap();
+            let message = fields.iter().find(|(key, _)| key == "message").unwrap();
+            assert_eq!(object["msg"].as_str(), Some(&*message.1), "{line}");
+        }
+        let mut buffer = FactBuf::default();
+        let facts = facts(&record, text, time, &mut buffer);
+        assert_eq!(facts.access.is_some(), dialect == Dialect::CommonLog);
+        if dialect == Dialect::Logrus {
+            assert!(facts.own_time && facts.site.is_some(), "{line}");
+        }
+    };
+    for path in recordings(&folder, ".cri.log.gz") {
+        let bytes = read(&path);
+        let mut framer = Framer::new(FramerSettings::default());
+        let (mut covered, mut buffer) = (0, Vec::new());
+        let mut sink = |framed: decode::Framed<'_>| {
+            let runs: Vec<&[u8]> = framed
+                .extents
+                .iter()
+                .map(|(_, run)| slice(&bytes, *run))
+                .collect();
+            covered += runs.iter().map(|run| run.len()).sum::<usize>();
+            let again = rejoin(Format::Cri, framed.time, framed.split, &runs, &mut buffer);
+            assert!(
+                again == framed.text,
+                "re-reading differs in {}",
+                path.display()
+            );
+            check(framed.text, framed.time, framed.stream);
+        };
+        for (index, chunk) in bytes.chunks(65_536).enumerate() {
+            framer.push(0, index as u64 * 65_536, chunk, UnixNanos(1), &mut sink);
+        }
+        framer.end_of_container(UnixNanos(1), &mut sink);
+        assert_eq!(covered, bytes.len(), "{}", path.display());
+    }
+    eprintln!("{counts:?}");
+    assert!(counts["logrus"] > 50_000 && counts["common_log"] > 5_000 && counts["go_log"] > 1_000);
+    assert_eq!(counts.get("unknown"), None);
+}
+
+fn slice(bytes: &[u8], run: Extent) -> &[u8] {
+    let range = usize::try_from(run.offset).unwrap()..usize::try_from(run.end()).unwrap();
+    &bytes[range]
+}
+
+#[test]
+fn every_access_record_is_read() {
+    let Some(folder) = corpus() else { return };
+    let folders = recordings(&folder, "access");
+    let mut lines = 0;
+    for path in folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+    {
+        let bytes = read(&path.unwrap().path());
+        for line in bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let object: Value = serde_json::from_slice(line).unwrap();
+            let facts = decode::envoy::access(line).expect("an access line");
+            assert_eq!(
+                object["user"].as_str().or(object["x_user_id"].as_str()),
+                facts.user
+            );
+            assert_eq!(object["response_code"], u64::from(facts.status));
+            // Without a route Envoy makes no trace.
+            let traced = object["x_b3_traceid"].is_string() || object["b3"].is_string();
+            let known = facts.trace.is_some() && facts.span.is_some();
+            assert_eq!(known, traced, "{object}");
+            assert!(facts.start > UnixNanos(0));
+            lines += 1;
+        }
+    }
+    assert!(lines > 10_000, "{lines} lines");
+}
