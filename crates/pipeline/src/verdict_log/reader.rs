@@ -111,11 +111,10 @@ impl LogReader {
     /// closed.
     pub async fn readable(&mut self) {
         let position = self.position.sequence;
-        let waited = self.end.wait_for(|end| end.sequence > position).await;
-        if waited.is_ok() {
-            return;
+        let waited = self.end.wait_for(|end| end.sequence > position);
+        if waited.await.is_err() {
+            std::future::pending().await
         }
-        std::future::pending().await
     }
 
     /// Loads the next batch; `false` if there is none now.

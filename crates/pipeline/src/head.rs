@@ -1,0 +1,185 @@
+//! The order queue: lines wait here for their verdict and enter the verdict log in the order read.
+//!
+//! The ledger decides lines late and out of order; lanes get the lines of one container in the order
+//! they were printed. So each container has a queue: a line is *offered* when it is read, *decided*
+//! when its verdict is known, and the decided lines at the front of each queue are *drained* into
+//! the log. The queue is bounded: when it is full the caller stops reading until something drained.
+
+use std::collections::VecDeque;
+
+use model::verdict::Verdict;
+
+use crate::entry::LineEntry;
+use crate::error::Error;
+use crate::metrics::HeadMetrics;
+use crate::verdict_log::VerdictLog;
+
+// A queue that grew beyond this many lines gives its memory back when it is empty.
+const IDLE_LINES_KEPT: usize = 64;
+
+/// Numbers the containers of one sidecar, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Container(pub u16);
+
+/// Stands for a line that waits for its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    container: Container,
+    number: u64,
+}
+
+/// The queue is full; here is the line again.
+#[derive(Debug, thiserror::Error)]
+#[error("order queue is full with {lines} lines")]
+pub struct Full {
+    /// Lines that wait.
+    pub lines: usize,
+    /// The line that was offered.
+    pub line: Box<LineEntry>,
+}
+
+/// Lines of all containers that wait for their verdict.
+#[derive(Debug)]
+pub struct OrderQueue {
+    queues: Vec<Queue>,
+    lines: usize,
+    lines_max: usize,
+    metrics: HeadMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    // Number of the line at the front.
+    front: u64,
+    lines: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    line: LineEntry,
+    decided: bool,
+}
+
+impl OrderQueue {
+    /// Makes an empty queue for at most `lines_max` lines.
+    pub fn new(lines_max: usize, metrics: HeadMetrics) -> Self {
+        Self {
+            queues: Vec::new(),
+            lines: 0,
+            lines_max,
+            metrics,
+        }
+    }
+
+    /// Puts a line at the end of its container's queue. Its verdict is filled in by
+    /// [`OrderQueue::decide`].
+    ///
+    /// # Errors
+    /// [`Full`] with the line; offer it again after [`OrderQueue::drain`].
+    pub fn offer(&mut self, container: Container, line: LineEntry) -> Result<Ticket, Full> {
+        self.push(container, line, false)
+    }
+
+    /// Puts a line whose verdict is known already at the end of its container's queue.
+    ///
+    /// # Errors
+    /// As [`OrderQueue::offer`].
+    pub fn offer_decided(&mut self, container: Container, line: LineEntry) -> Result<(), Full> {
+        self.push(container, line, true).map(|_| ())
+    }
+
+    /// Fills in the verdict of a line. The first verdict stays; tickets of drained lines are
+    /// ignored.
+    pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
+        let queue = self.queues.get_mut(usize::from(ticket.container.0));
+        let waiting = queue.and_then(|queue| {
+            let place = ticket.number.checked_sub(queue.front)?;
+            queue.lines.get_mut(usize::try_from(place).ok()?)
+        });
+        if let Some(waiting) = waiting.filter(|waiting| !waiting.decided) {
+            waiting.line.verdict = verdict;
+            waiting.decided = true;
+        }
+    }
+
+    /// Appends the decided lines at the front of every queue to the log's buffer (which the caller
+    /// flushes) and returns how many they were.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or a failed write; what was not appended stays in the queue.
+    pub fn drain(&mut self, log: &mut VerdictLog) -> Result<usize, Error> {
+        let before = self.lines;
+        let drained = self
+            .queues
+            .iter_mut()
+            .try_for_each(|queue| queue.drain(&mut self.lines, log));
+        let count = before - self.lines;
+        self.metrics.logged.inc_by(count as u64);
+        self.gauge();
+        drained.map(|()| count)
+    }
+
+    /// Lines that wait, decided or not.
+    pub fn len(&self) -> usize {
+        self.lines
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
+    /// Lines that can be offered before the queue is full.
+    pub fn room(&self) -> usize {
+        self.lines_max.saturating_sub(self.lines)
+    }
+
+    fn push(
+        &mut self,
+        container: Container,
+        line: LineEntry,
+        decided: bool,
+    ) -> Result<Ticket, Full> {
+        if self.lines >= self.lines_max {
+            return Err(Full {
+                lines: self.lines,
+                line: Box::new(line),
+            });
+        }
+        let place = usize::from(container.0);
+        if self.queues.len() <= place {
+            self.queues.resize_with(place + 1, Queue::default);
+        }
+        let mut number = 0;
+        if let Some(queue) = self.queues.get_mut(place) {
+            number = queue.front + queue.lines.len() as u64;
+            queue.lines.push_back(Waiting { line, decided });
+        }
+        self.lines += 1;
+        self.metrics.read.inc();
+        self.gauge();
+        Ok(Ticket { container, number })
+    }
+
+    fn gauge(&self) {
+        let lines = i64::try_from(self.lines).unwrap_or(i64::MAX);
+        self.metrics.waiting.set(lines);
+    }
+}
+
+impl Queue {
+    fn drain(&mut self, lines: &mut usize, log: &mut VerdictLog) -> Result<(), Error> {
+        while let Some(waiting) = self.lines.front()
+            && waiting.decided
+        {
+            log.append_line(&waiting.line)?;
+            self.lines.pop_front();
+            self.front += 1;
+            *lines -= 1;
+        }
+        if self.lines.is_empty() {
+            self.lines.shrink_to(IDLE_LINES_KEPT);
+        }
+        Ok(())
+    }
+}
