@@ -22,13 +22,24 @@
 //! | [`event`] | what the head is told |
 //! | [`reader`] | reading again by key |
 
+mod candidate;
+mod container;
+mod content;
+mod disk;
+mod engine;
 pub mod error;
 pub mod event;
+mod generations;
 pub mod identity;
+mod listing;
 pub mod metrics;
+mod names;
+mod pace;
+mod plain;
 pub mod reader;
 pub mod settings;
 pub mod task;
+mod watch;
 
 pub use error::{Error, ReadError};
 pub use event::{
