@@ -5,7 +5,8 @@
 //! graph; it is text so that it greps and diffs. One record a line, fields separated by tabs:
 //! ```text
 //! service  NAME                      what follows belongs to this service
-//! e        http|grpc  NAME           entry point; its position is its index
+//! e        http|grpc|loose  NAME     entry point; its position is its index; loose = a gRPC
+//!                                    method that goroutines outside any request call, too
 //! a        ID KIND FLAGS MASK NAME   goroutine root: b = also started without a request,
 //!                                    j = its starter waits for it; MASK = entries that start it
 //! s        FILE LINE FUNC FLAGS ENTRIES ASYNC BACKGROUND TEXT
@@ -66,6 +67,8 @@ pub struct Root {
 pub struct Entry {
     /// Whether it is a gRPC method.
     pub grpc: bool,
+    /// Whether goroutines that outlive a request call it, in traces of their own.
+    pub loose: bool,
     /// `METHOD /v2/template` or `service/Method`.
     pub name: &'static str,
     method: &'static str,
@@ -102,7 +105,7 @@ impl CallMap {
             let fields: Vec<&'static str> = line.split('\t').collect();
             match fields.as_slice() {
                 ["service", _] => break,
-                ["e", kind, name] => map.entries.push(Entry::parse(*kind == "grpc", name)),
+                ["e", kind, name] => map.entries.push(Entry::parse(kind, name)),
                 ["a", _, _, flags, started_by, name] => map.roots.push(Root {
                     started_by: hex128(started_by),
                     background: flags.contains('b'),
@@ -194,11 +197,12 @@ pub fn bit(entry: u8) -> Entries {
 }
 
 impl Entry {
-    fn parse(grpc: bool, name: &'static str) -> Self {
+    fn parse(kind: &str, name: &'static str) -> Self {
         let (method, path) = name.split_once(' ').unwrap_or(("", name));
         let path = path.split('?').next().unwrap_or_default();
         let segments = path.split('/').skip(1).collect();
-        Self { grpc, name, method, segments }
+        let (grpc, loose) = (kind != "http", kind == "loose");
+        Self { grpc, loose, name, method, segments }
     }
 
     /// The route template without method and query matcher; empty for gRPC.

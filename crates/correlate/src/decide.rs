@@ -6,8 +6,9 @@ use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
 
 use crate::callmap::{CallMap, Reach, bit};
 use crate::ledger::State;
-use crate::line::{Access, Printed, Waiting};
+use crate::line::{Access, Printed, Waiting, What};
 use crate::origin::{Kind, NO_ENTRY, Origin};
+use crate::starts::{Stage, Start};
 
 /// An origin that is still possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(crate) fn printed(state: &mut State, line: &Waiting, printed: &Printed) -> (
         };
     }
     learn_tokens(state, printed, &candidates);
+    learn_contexts(state, line, printed, &candidates);
     if std::env::var("DBG").is_ok() && candidates.len()!=1 { eprintln!("DBG {} t={} slack={} {:?}", line.ticket.0, line.time, line.slack, candidates.iter().map(|c| match c { Candidate::Request(r)=>{let o=&state.origins.rows()[*r]; format!("R{}[{:?} {:?} {}..{} c={} {}]",r,o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64,o.complete,o.request.as_ref().map(|r|format!("{} {}",r.method,r.path)).unwrap_or_default())},x=>format!("{x:?}")}).collect::<Vec<_>>()); for o in state.origins.rows() { if matches!(o.kind,Kind::Unknown|Kind::Root(_)) && state.maybe_open(o,line) {eprintln!("    U {:?} {:?} {} {}",o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64);} } }
     conclude(state, &candidates, rule)
 }
@@ -108,6 +110,19 @@ fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) 
     }
 }
 
+/// Remembers on which `AppContext`s a request acts, and when a worker is done.
+fn learn_contexts(state: &mut State, line: &Waiting, printed: &Printed, candidates: &[Candidate]) {
+    let contexts = printed.names.iter().filter(|(key, _)| *key == NameKey::AppContext);
+    if printed.receipt {
+        if let [Candidate::Request(row)] = candidates {
+            let trace = state.origins.rows().get(*row).and_then(|origin| origin.trace);
+            contexts.for_each(|(_, context)| state.starts.bind(trace, line.time, context));
+        }
+    } else if printed.worker_done {
+        contexts.for_each(|(_, context)| state.starts.done(context, line.time));
+    }
+}
+
 impl Candidate {
     /// The trace it belongs to, if it has one.
     fn trace(self, state: &State) -> Option<TraceId> {
@@ -147,7 +162,12 @@ fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed
     if printed.names.iter().any(|(key, value)| origin.contradicts(*key, value)) {
         return Err(Rule::Names);
     }
+    // the first statement of a handler comes before its first call
+    if printed.receipt && origin.first_call < line.time.saturating_sub(line.slack) {
+        return Err(Rule::CodePosition);
+    }
     Ok(match kind {
+        Kind::Request { entry, .. } if state.is_loose(entry, origin) => Candidate::Unseen,
         Kind::Request { .. } => Candidate::Request(row),
         Kind::Unknown => Candidate::Unseen,
         Kind::Root(roots) => match state.map.as_ref() {
@@ -214,25 +234,20 @@ fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut i
             left.push(Candidate::Background);
         }
     }
-    for (_, root) in map.roots(reach.asyncs) {
-        if root.joined {
-            continue;
-        }
-        let mut any = false;
-        for start in &state.starts {
-            if bit(start.entry) & root.started_by == 0 || start.at > line.time {
-                continue;
-            }
-            any = true;
-            if printed.names.iter().any(|(key, value)| crate::origin::contradicts(&start.names, *key, value)) {
-                struck(Rule::Names);
-                continue;
-            }
-            left.push(start.trace.map_or(Candidate::Unseen, Candidate::Async));
-        }
-        if !any {
-            struck(Rule::NeverStarted);
-        }
+    let started_by = map
+        .roots(reach.asyncs)
+        .filter(|(_, root)| !root.joined)
+        .fold(0, |set, (_, root)| set | root.started_by);
+    if started_by == 0 {
+        return left;
+    }
+    let stage = Stage::of(map, reach);
+    let (owners, excluded) = state.starts.owners(started_by, line.time, &printed.names, stage);
+    struck(if excluded { Rule::AppContext } else { Rule::NeverStarted });
+    let candidate = |start: &Start| start.trace.map_or(Candidate::Unseen, Candidate::Async);
+    left.extend(owners.into_iter().map(candidate));
+    if state.starts.overflow || state.restored(line.time) {
+        left.push(Candidate::Unseen);
     }
     left
 }
@@ -306,10 +321,24 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
             _ => {}
         }
     }
-    if gap && fits.is_empty() {
+    let contested = |candidate: &Candidate| match candidate {
+        Candidate::Request(row) => is_contested(state, *row, line),
+        _ => false,
+    };
+    if (gap && fits.is_empty()) || fits.iter().any(contested) {
         fits.push(Candidate::Unseen);
     }
     conclude(state, &fits, Rule::AccessLine)
+}
+
+/// Whether another access line fits the request as well: one of the two belongs to a request that
+/// nobody told of.
+fn is_contested(state: &State, row: usize, line: &Waiting) -> bool {
+    let Some(origin) = state.origins.rows().get(row) else { return true };
+    state.access_lines.iter().any(|other| match &other.what {
+        What::Access(access) => other.ticket != line.ticket && is_access_of(origin, other, access),
+        _ => false,
+    })
 }
 
 /// The handler's end and its access line are this far apart at most.

@@ -8,7 +8,7 @@ use model::fact::Fact;
 use model::ids::{SpanId, TraceId};
 use model::line::{LineFacts, NameKey, Stream};
 use model::time::UnixNanos;
-use model::verdict::{Outcome, Rule, Verdict};
+use model::verdict::{Rule, Verdict};
 
 use crate::callmap::{CallMap, bit};
 use crate::decide;
@@ -17,6 +17,7 @@ use crate::origin::{Kind, Origin};
 use crate::origins::Origins;
 use crate::people::People;
 use crate::settings::Settings;
+use crate::starts::{Start, Starts};
 use crate::tokens::Tokens;
 
 /// The caller's number of a line.
@@ -36,15 +37,6 @@ pub struct RequestEnded {
     pub verdict: Verdict,
 }
 
-/// An asynchronous start: a request whose entry starts goroutines that outlive it.
-#[derive(Clone, Debug)]
-pub(crate) struct Start {
-    pub(crate) entry: u8,
-    pub(crate) at: u64,
-    pub(crate) trace: Option<TraceId>,
-    pub(crate) names: Vec<(NameKey, Box<str>)>,
-}
-
 /// What decisions are made from.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -52,9 +44,11 @@ pub(crate) struct State {
     pub(crate) map: Option<CallMap>,
     pub(crate) origins: Origins,
     pub(crate) people: People,
-    pub(crate) starts: Vec<Start>,
+    pub(crate) starts: Starts,
     pub(crate) gaps: Vec<(u64, u64)>,
     pub(crate) tokens: Tokens,
+    /// Access lines of the last seconds: two that fit one request prove that there was another.
+    pub(crate) access_lines: VecDeque<Waiting>,
     /// First moment of the process that prints; 0 if not known.
     pub(crate) process_start: u64,
 }
@@ -65,17 +59,41 @@ impl State {
         origin.start <= line.time && line.time.saturating_sub(line.slack) <= origin.end
     }
 
-    /// What kind of work the origin is, as far as it can be told for `time`: a trace that has been
-    /// silent for long is a goroutine that sleeps, if requests have started any.
+    /// What kind of work the origin is, as far as it can be told for `time`: where requests have
+    /// started goroutines, a trace without a root is one of them if it has been silent for long, or
+    /// if every request so far came through the proxy and would be known from there.
     pub(crate) fn kind_at(&self, origin: &Origin, time: u64) -> Kind {
         let Some(map) = &self.map else { return origin.kind };
         let silent = origin.last_call.saturating_add(self.settings.silence) < time;
-        if origin.kind != Kind::Unknown || !silent || self.starts.is_empty() {
+        let goroutine = silent || self.origins.proxied.complete();
+        if origin.kind != Kind::Unknown || !goroutine || self.starts.is_empty() {
             return origin.kind;
         }
-        let started = self.starts.iter().fold(0, |set, start| set | bit(start.entry));
+        let started = self.starts.entries();
         let sleeping = map.roots(u64::MAX).filter(|(_, root)| !root.joined && root.started_by & started != 0);
         Kind::Root(sleeping.fold(0, |set, (id, _)| set | 1 << id))
+    }
+
+    /// Whether the call may have been made by a goroutine in a trace of its own: then the trace is
+    /// not that of the request behind it. A trace that a first-hop proxy saw begin is a request's.
+    pub(crate) fn is_loose(&self, entry: u8, origin: &Origin) -> bool {
+        let entry = self.map.as_ref().and_then(|map| map.entry(entry));
+        let known = origin.trace.is_some_and(|trace| self.people.knows(trace));
+        entry.is_some_and(|entry| entry.loose) && !known
+    }
+
+    /// Whether workers that were restored at start-up may be at work: nobody here started them.
+    pub(crate) fn restored(&self, time: u64) -> bool {
+        self.origins.rows().iter().any(|origin| {
+            let worker = match origin.kind {
+                Kind::Unknown => true,
+                Kind::Root(roots) => self.map.as_ref().is_some_and(|map| {
+                    map.roots(roots).any(|(_, root)| root.started_by != 0)
+                }),
+                Kind::Request { .. } => false,
+            };
+            worker && origin.first_call < self.origins.first_request && origin.open_at(time)
+        })
     }
 
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
@@ -107,9 +125,6 @@ pub struct Ledger {
     last_own_time: u64,
 }
 
-/// Most asynchronous starts remembered.
-const STARTS_MAX: usize = 8_192;
-
 impl Ledger {
     /// An empty ledger.
     pub fn new(settings: Settings) -> Self {
@@ -120,9 +135,10 @@ impl Ledger {
                 origins: Origins::new(&settings),
                 settings,
                 people: People::default(),
-                starts: Vec::new(),
+                starts: Starts::default(),
                 gaps: Vec::new(),
                 tokens: Tokens::default(),
+                access_lines: VecDeque::new(),
                 process_start: 0,
             },
             waiting: VecDeque::new(),
@@ -157,7 +173,11 @@ impl Ledger {
             Stream::Stderr => self.last_own_time,
             Stream::Stdout => 0,
         };
-        self.waiting.push_back(Waiting::new(ticket, due, facts, not_before, map));
+        let line = Waiting::new(ticket, due, facts, not_before, map);
+        if matches!(line.what, What::Access(_)) {
+            self.state.access_lines.push_back(line.clone());
+        }
+        self.waiting.push_back(line);
         if facts.own_time && facts.stream == Stream::Stderr && facts.time <= facts.arrival {
             self.last_own_time = self.last_own_time.max(facts.time.0);
         }
@@ -201,25 +221,22 @@ impl Ledger {
         if !routed {
             return;
         }
-        let start = Start { entry, at: origin.start, trace: origin.trace, names: origin.names.clone() };
+        let start = Start {
+            entry,
+            trace: origin.trace,
+            span: origin.span.filter(|_| origin.complete),
+            at: origin.start,
+            until: origin.end,
+            names: origin.names.clone(),
+            contexts: Vec::new(),
+            idle: Vec::new(),
+            done: u64::MAX,
+        };
         let starts_something = self.state.map.as_ref().is_some_and(|map| {
             map.roots(u64::MAX).any(|(_, root)| !root.joined && root.started_by & bit(entry) != 0)
         });
         if starts_something {
-            self.remember(start);
-        }
-    }
-
-    fn remember(&mut self, start: Start) {
-        let starts = &mut self.state.starts;
-        let known = |other: &Start| other.trace == start.trace && other.entry == start.entry;
-        if let Some(other) = starts.iter_mut().find(|other| known(other)) {
-            other.at = other.at.min(start.at);
-            other.names = start.names;
-        } else if starts.len() < STARTS_MAX {
-            starts.push(start);
-        } else {
-            self.state.gaps.push((start.at, u64::MAX));
+            self.state.starts.learn(start);
         }
     }
 
@@ -315,6 +332,10 @@ impl Ledger {
     }
 
     fn prune(&mut self, now: UnixNanos) {
+        let keep = self.state.settings.wait.saturating_add(1_000_000_000);
+        while self.state.access_lines.front().is_some_and(|line| line.due.saturating_add(keep) < now.0) {
+            self.state.access_lines.pop_front();
+        }
         let horizon = self.state.settings.horizon;
         if now.0.saturating_sub(self.pruned_at) < horizon / 8 {
             return;
@@ -337,5 +358,3 @@ fn field_name(key: NameKey) -> Option<&'static str> {
         _ => return None,
     })
 }
-
-const _: Option<Outcome> = None;

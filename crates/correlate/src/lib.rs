@@ -26,6 +26,7 @@ mod origins;
 mod people;
 mod poller;
 mod settings;
+mod starts;
 mod tokens;
 
 pub use ledger::{Ledger, RequestEnded, Ticket};

@@ -46,7 +46,14 @@ pub(crate) struct Printed {
     pub(crate) names: Vec<(NameKey, Box<str>)>,
     /// Whether the statement adds to a new `AppContext`.
     pub(crate) creates_context: bool,
+    /// Whether it is the first statement of an RPC handler, naming the `AppContext`s it acts on.
+    pub(crate) receipt: bool,
+    /// Whether a worker says that its `AppContext`'s queue is empty.
+    pub(crate) worker_done: bool,
 }
+
+const RECEIPT: &str = "GRPC Server received ";
+const WORKER_DONE: &str = "Done Processing - no new messages";
 
 /// Statements that are reached only while an `AppContext` is built.
 const BUILDERS: [&str; 2] = ["appcontext.(*AppContext).Add", "appcontext.(*AppContext).Create"];
@@ -79,8 +86,12 @@ impl Waiting {
             })),
             None => What::Printed(Box::new(Printed {
                 reach: reach(facts, map),
+                receipt: facts.site.is_none() && facts.message.starts_with(RECEIPT),
+                worker_done: facts.message.starts_with(WORKER_DONE),
                 creates_context: facts.site.is_some_and(|site| {
-                    BUILDERS.iter().any(|builder| site.function.starts_with(builder))
+                    let reach = reach(facts, map);
+                    let builds = |builder: &&str| site.function.starts_with(*builder);
+                    reach.asyncs == 0 && BUILDERS.iter().any(|builder| builds(&builder))
                 }),
                 names: facts.names.iter().map(|name| (name.key, name.value.into())).collect(),
             })),

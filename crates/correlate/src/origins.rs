@@ -24,10 +24,25 @@ pub(crate) struct Origins {
     poller: Poller,
     /// First moment of the first request that the process served; it has started up by then.
     pub(crate) first_request: u64,
+    pub(crate) proxied: Proxied,
     /// Traces that began and whose person is to be asked for.
     pub(crate) unasked: Vec<TraceId>,
     /// Rows thrown away before their time because there were too many.
     pub(crate) forgotten: u64,
+}
+
+/// Whether the proxy's records name every request of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proxied {
+    recorded: u64,
+    bypassed: u64,
+}
+
+impl Proxied {
+    /// Some requests came through the proxy and none around it.
+    pub(crate) fn complete(self) -> bool {
+        self.recorded > 0 && self.bypassed == 0
+    }
 }
 
 /// The root span of one pass of the metrics poller.
@@ -52,6 +67,7 @@ impl Origins {
             by_trace: HashMap::new(),
             poller: Poller::new(settings.poll_interval),
             first_request: u64::MAX,
+            proxied: Proxied::default(),
             unasked: Vec::new(),
             forgotten: 0,
         }
@@ -186,6 +202,12 @@ impl Origins {
             origin.start = span.start.0.saturating_sub(settings.span_error);
             origin.end = span.end().0.saturating_add(settings.span_error);
             origin.complete = true;
+            match origin.proxy_span {
+                Some(_) => self.proxied.recorded += 1,
+                // scrapes come straight to the port
+                None if span.name == "get /metrics" => {}
+                None => self.proxied.bypassed += 1,
+            }
             request.give_to(origin, span.start, span.end());
             if let Some(facts) = &mut origin.request {
                 facts.failed |= span.failed;

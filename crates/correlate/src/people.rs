@@ -45,6 +45,11 @@ impl People {
         }
     }
 
+    /// Whether a first-hop proxy saw the trace begin.
+    pub(crate) fn knows(&self, trace: TraceId) -> bool {
+        self.by_trace.contains_key(&trace)
+    }
+
     /// The person behind `trace`, if proven and not contradicted.
     pub(crate) fn of(&self, trace: TraceId) -> Option<User> {
         match self.by_trace.get(&trace) {
