@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::apt::{self, Tool};
 use crate::{child, say, workspace};
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -59,24 +60,13 @@ fn prepare() -> Result<()> {
         let mut add = Command::new("rustup");
         add.args(["target", "add", TARGET])
             .current_dir(workspace::root());
-        run_quietly("rustup target add", &mut add)
+        child::output("rustup target add", &mut add, INSTALL_BOUND)
             .with_context(|| format!("install the target with `rustup target add {TARGET}`"))?;
     }
-    if Command::new("musl-gcc").arg("--version").output().is_ok() {
-        return Ok(());
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("musl-gcc is missing: install it with `apt-get install musl-tools`");
-    }
-    let mut install = Command::new("apt-get");
-    install
-        .args(["install", "--yes", "--no-install-recommends", "musl-tools"])
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    if run_quietly("apt-get install", &mut install).is_ok() {
-        return Ok(());
-    }
-    run_quietly("apt-get update", Command::new("apt-get").arg("update"))?;
-    run_quietly("apt-get install", &mut install).context("install musl-tools")
+    apt::ensure(&[Tool {
+        program: "musl-gcc",
+        package: "musl-tools",
+    }])
 }
 
 fn has_target() -> Result<bool> {
@@ -86,10 +76,6 @@ fn has_target() -> Result<bool> {
     let targets = child::output("rustup target list", &mut list, INSTALL_BOUND)
         .context("ask rustup for its targets")?;
     Ok(targets.lines().any(|line| line.trim() == TARGET))
-}
-
-fn run_quietly(name: &str, command: &mut Command) -> Result<()> {
-    child::output(name, command, INSTALL_BOUND).map(drop)
 }
 
 fn cargo_build(arguments: &[&str]) -> Result<()> {

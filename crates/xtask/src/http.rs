@@ -29,7 +29,8 @@ fn exchange(address: SocketAddr, path: &str, bound: Duration) -> Result<Vec<u8>>
     stream.set_read_timeout(Some(bound))?;
     stream.set_write_timeout(Some(bound))?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

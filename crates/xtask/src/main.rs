@@ -11,11 +11,13 @@
 //!
 //! Knows the programs only from outside: their command lines, files and protocols.
 
+mod apt;
 mod bench;
 mod child;
 mod cli;
 mod demo;
 mod dist;
+mod folder;
 mod http;
 mod interrupt;
 mod peers;

@@ -1,10 +1,191 @@
-//! Measures the product.
-use anyhow::Result;
+//! Measures the product: the shipped binary, from outside, several times.
+//!
+//! | figure | how |
+//! |---|---|
+//! | `full_job_lines_per_core_second` | recorded lines repeated in one file, one forward lane, a counting sink; CPU of the process until the sink has all of them |
+//! | `evidence_spans_per_core_second` | recorded bodies repeated with new ids and times; CPU of the process until the last answer |
+//! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and both lanes connected, nothing to do, 30 s |
+//! | `start_ms` | from the start of the process to its first read of a log that is there |
+//! | `binary_bytes` | size of what ships |
+//!
+//! CPU time is the kernel's (`/proc/<pid>/stat`, 10 ms steps), memory is `VmRSS`, a wake-up is a
+//! voluntary context switch of any thread.
+
+mod idle;
+mod lines;
+mod sink;
+mod spans;
+mod statistics;
+mod subject;
+
 use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::demo::build;
+use crate::demo::corpus::{self, Corpus, Origin};
+use crate::folder::Folder;
+use crate::{dist, say};
+use statistics::Samples;
+use subject::Bench;
+
 /// What `cargo xtask bench` is told.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-/// Runs it.
-pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    anyhow::bail!("this build has no bench")
+pub(crate) struct Args {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// The sidecar, alone.
+    #[command(name = "self")]
+    Sidecar(SidecarArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct SidecarArgs {
+    /// How to print the result.
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    output: Output,
+    /// How often each figure is measured.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Lines of one run.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    lines: u64,
+    /// Spans of one run.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    spans: u64,
+    /// Measure only these figures.
+    #[arg(long, value_name = "FIGURE,…", value_delimiter = ',')]
+    only: Vec<Figure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Figure {
+    Lines,
+    Spans,
+    Idle,
+    Start,
+}
+
+/// Measures what was asked for.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let Subject::Sidecar(args) = &args.subject;
+    let figures = measure(args)?;
+    print(&figures, args.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A figure with its name.
+type Measured = (&'static str, Samples);
+
+fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
+    let wants = |figure| args.only.is_empty() || args.only.contains(&figure);
+    let built = dist::build()?;
+    let programs = build::build()?;
+    let folder = Folder::create(None)?;
+    let corpus = match corpus::choose_here(None, None) {
+        Origin::Recorded(path) => Corpus::open(&path)?,
+        Origin::Generated(seed) => {
+            let path = folder.path().join("corpus");
+            build::generate(&programs, &path, seed)?;
+            Corpus::open(&path)?
+        }
+    };
+    let bench = Bench::new(&built.path, &programs.lab, &corpus.folder, folder.path());
+    let mut figures = Vec::new();
+    if wants(Figure::Start) {
+        say::note(format_args!("measuring the start"));
+        figures.push(("start_ms", idle::starts(&bench, args.runs)?));
+    }
+    if wants(Figure::Idle) {
+        say::note(format_args!("measuring rest"));
+        let (memory, wakeups) = idle::rest(&bench, args.runs)?;
+        figures.push(("idle_rss_bytes", memory));
+        figures.push(("idle_wakeups_per_second", wakeups));
+    }
+    if wants(Figure::Lines) {
+        say::note(format_args!("measuring {} lines", args.lines));
+        let samples = lines::measure(&bench, args.runs, args.lines)?;
+        figures.push(("full_job_lines_per_core_second", samples));
+    }
+    if wants(Figure::Spans) {
+        say::note(format_args!("measuring {} spans", args.spans));
+        let samples = spans::measure(&bench, args.runs, args.spans)?;
+        figures.push(("evidence_spans_per_core_second", samples));
+    }
+    figures.push((
+        "binary_bytes",
+        Samples::one(statistics::from_count(built.bytes)),
+    ));
+    folder.discard();
+    Ok(figures)
+}
+
+fn print(figures: &[Measured], output: Output) -> Result<()> {
+    match output {
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&to_json(figures)).context("render")?;
+            say::result(format_args!("{text}"));
+        }
+        Output::Table => {
+            let name = "median of runs";
+            say::result(format_args!(
+                "{name:<34}{:>14}{:>14}{:>14}{:>6}",
+                "median", "min", "max", "runs"
+            ));
+            for (name, samples) in figures {
+                say::result(format_args!(
+                    "{name:<34}{:>14.2}{:>14.2}{:>14.2}{:>6}",
+                    samples.median(),
+                    samples.min(),
+                    samples.max(),
+                    samples.count()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The medians by name, and the spread of each under `spread`.
+fn to_json(figures: &[Measured]) -> Value {
+    let mut all = Map::new();
+    let mut spread = Map::new();
+    for (name, samples) in figures {
+        all.insert((*name).to_owned(), json!(samples.median()));
+        spread.insert(
+            (*name).to_owned(),
+            json!({ "min": samples.min(), "max": samples.max(), "runs": samples.count() }),
+        );
+    }
+    all.insert("spread".to_owned(), Value::Object(spread));
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_stand_at_the_top_and_spreads_below() {
+        let samples: Samples = [3.0, 1.0, 2.0].into_iter().collect();
+        let json = to_json(&[("start_ms", samples)]);
+        assert!((json["start_ms"].as_f64().unwrap() - 2.0).abs() < 1e-9);
+        assert_eq!(
+            json["spread"]["start_ms"],
+            json!({ "min": 1.0, "max": 3.0, "runs": 3 })
+        );
+    }
 }

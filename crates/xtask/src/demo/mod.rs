@@ -9,18 +9,18 @@
 //! Everything it starts ends with it, whatever the reason.
 
 mod args;
-mod build;
-mod corpus;
+pub(crate) mod build;
+pub(crate) mod corpus;
 mod exposition;
 mod judge;
 mod kills;
-mod lab;
-mod ports;
+pub(crate) mod lab;
+pub(crate) mod ports;
 mod receipts;
 mod replay;
 mod run;
-mod settings;
-mod sidecar;
+pub(crate) mod settings;
+pub(crate) mod sidecar;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,8 +33,9 @@ pub(crate) use args::Args;
 use args::Output;
 use corpus::{Corpus, Origin};
 use judge::Outcome;
-use run::{Folder, Run};
+use run::Run;
 
+use crate::folder::Folder;
 use crate::say;
 
 /// Runs the demo.

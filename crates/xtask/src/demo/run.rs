@@ -1,14 +1,13 @@
 //! One run from the first start to the last receipt.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use testkit::oracle::Lane;
 
-use super::args::Args;
+use super::args::{Args, LaneName};
 use super::build::Programs;
 use super::corpus::Corpus;
 use super::judge::{self, Case, Outcome};
@@ -19,6 +18,7 @@ use super::receipts::Receipts;
 use super::replay::{Plan, Replay};
 use super::settings::Settings;
 use super::sidecar::Sidecar;
+use crate::folder::Folder;
 use crate::{interrupt, say};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -28,43 +28,6 @@ const QUIET_BOUND: Duration = Duration::from_secs(20);
 /// How long the lanes may take to become level after the last line.
 const LEVEL_BOUND: Duration = Duration::from_mins(5);
 const FETCH_PAUSE: Duration = Duration::from_millis(500);
-
-/// The folder of one run, removed with everything in it unless the run failed.
-#[derive(Debug)]
-pub(crate) struct Folder {
-    path: PathBuf,
-    is_kept: bool,
-}
-
-impl Folder {
-    /// Makes `keep`, or a folder of its own among temporary files.
-    pub(crate) fn create(keep: Option<&Path>) -> Result<Self> {
-        let own = || std::env::temp_dir().join(format!("emco-demo-{}", std::process::id()));
-        let path = keep.map_or_else(own, Path::to_path_buf);
-        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-        let path =
-            std::fs::canonicalize(&path).with_context(|| format!("look at {}", path.display()))?;
-        let mut entries =
-            std::fs::read_dir(&path).with_context(|| format!("list {}", path.display()))?;
-        ensure!(entries.next().is_none(), "{} is not empty", path.display());
-        Ok(Self {
-            path,
-            is_kept: keep.is_some(),
-        })
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Removes it, unless somebody asked for it.
-    pub(crate) fn discard(self) {
-        if !self.is_kept && std::fs::remove_dir_all(&self.path).is_err() {
-            say::note(format_args!("{} is left", self.path.display()));
-        }
-    }
-}
 
 /// A run.
 pub(crate) struct Run<'a> {
@@ -93,6 +56,7 @@ impl<'a> Run<'a> {
             out: folder.join("pods"),
             args,
         };
+        let has = |lane| args.lanes.contains(&lane);
         let mut ports = Ports::new();
         let mut sidecars = Vec::new();
         for pod in plan.pods()? {
@@ -103,9 +67,9 @@ impl<'a> Run<'a> {
                 spans: ports.take()?,
                 admin: ports.take()?,
                 wait: args.wait.clone(),
-                lab_http: lab.http,
-                lab_forward: lab.forward,
-                lanes: args.lanes.clone(),
+                hub: Some(lab.http),
+                forward: has(LaneName::Forward).then_some(lab.forward),
+                elastic: has(LaneName::Elastic).then_some(lab.http),
             };
             sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
         }

@@ -1,10 +1,7 @@
 //! The settings file of one sidecar.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-use super::args::LaneName;
 
 /// What a sidecar of the demo is told.
 #[derive(Clone, Debug)]
@@ -21,35 +18,47 @@ pub(crate) struct Settings {
     pub(crate) admin: SocketAddr,
     /// How long a line waits for evidence.
     pub(crate) wait: String,
-    /// The lab's HTTP address: hub and bulk API.
-    pub(crate) lab_http: SocketAddr,
-    /// The lab's forward receiver.
-    pub(crate) lab_forward: SocketAddr,
-    /// The destinations.
-    pub(crate) lanes: Vec<LaneName>,
+    /// The hub.
+    pub(crate) hub: Option<SocketAddr>,
+    /// A forward receiver to deliver to.
+    pub(crate) forward: Option<SocketAddr>,
+    /// An Elasticsearch to deliver to.
+    pub(crate) elastic: Option<SocketAddr>,
 }
 
 impl Settings {
     /// The file.
     pub(crate) fn to_yaml(&self) -> String {
-        let mut yaml = format!(
-            "service: {}\nstate_dir: {}\nlogs:\n  pod_dir: {}\nspans:\n  listen: {}\n\
-             admin:\n  listen: {}\nattribution:\n  wait: {}\nhub:\n  addresses: [{}]\nlanes:\n",
-            quoted(&self.service),
-            quoted(&self.state_dir.to_string_lossy()),
-            quoted(&self.pod_dir.to_string_lossy()),
-            quoted(&self.spans.to_string()),
-            quoted(&self.admin.to_string()),
-            quoted(&self.wait),
-            quoted(&format!("http://{}", self.lab_http)),
-        );
-        for lane in &self.lanes {
-            let (key, value) = match lane {
-                LaneName::Forward => ("address", self.lab_forward.to_string()),
-                LaneName::Elastic => ("url", format!("http://{}", self.lab_http)),
-            };
-            // Writing to a string does not fail.
-            let _infallible = writeln!(yaml, "  {}:\n    {key}: {}", lane.name(), quoted(&value));
+        let pairs = |pairs: &[(&str, &str)]| -> String {
+            let line = |(key, value): &(&str, &str)| format!("{key}: {}\n", quoted(value));
+            pairs.iter().map(line).collect()
+        };
+        let mut yaml = pairs(&[
+            ("service", &self.service),
+            ("state_dir", &self.state_dir.to_string_lossy()),
+        ]);
+        let text = |address: SocketAddr| address.to_string();
+        let url = |address: SocketAddr| format!("http://{address}");
+        yaml += "logs:\n";
+        yaml += &pairs(&[("  pod_dir", &self.pod_dir.to_string_lossy())]);
+        yaml += "spans:\n";
+        yaml += &pairs(&[("  listen", &text(self.spans))]);
+        yaml += "admin:\n";
+        yaml += &pairs(&[("  listen", &text(self.admin))]);
+        yaml += "attribution:\n";
+        yaml += &pairs(&[("  wait", &self.wait)]);
+        if let Some(hub) = self.hub {
+            yaml += "hub:\n  addresses:\n";
+            yaml += &["    - ", &quoted(&url(hub)), "\n"].concat();
+        }
+        yaml += "lanes:\n";
+        if let Some(address) = self.forward {
+            yaml += "  forward:\n";
+            yaml += &pairs(&[("    address", &text(address))]);
+        }
+        if let Some(address) = self.elastic {
+            yaml += "  elastic:\n";
+            yaml += &pairs(&[("    url", &url(address))]);
         }
         yaml
     }
@@ -74,9 +83,9 @@ mod tests {
             spans: address(1),
             admin: address(2),
             wait: "2s".to_owned(),
-            lab_http: address(3),
-            lab_forward: address(4),
-            lanes: vec![LaneName::Forward, LaneName::Elastic],
+            hub: Some(address(3)),
+            forward: Some(address(4)),
+            elastic: Some(address(3)),
         };
         assert_eq!(
             settings.to_yaml(),
@@ -91,7 +100,8 @@ admin:
 attribution:
   wait: "2s"
 hub:
-  addresses: ["http://127.0.0.1:3"]
+  addresses:
+    - "http://127.0.0.1:3"
 lanes:
   forward:
     address: "127.0.0.1:4"

@@ -18,6 +18,7 @@ use crate::{interrupt, proc, say};
 const START_BOUND: Duration = Duration::from_secs(10);
 const DRAIN_BOUND: Duration = Duration::from_secs(30);
 const KILL_BOUND: Duration = Duration::from_secs(5);
+const FIRST_READ: &str = "emco_observer_process_first_read_time_seconds";
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a sidecar cost.
@@ -92,6 +93,20 @@ impl Sidecar {
     /// Its service.
     pub(crate) fn service(&self) -> &str {
         &self.settings.service
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Result<u32> {
+        let group = self.group.as_ref();
+        group.map(Group::id).context("the sidecar is not running")
+    }
+
+    /// From its start to its first read, once it has read.
+    pub(crate) fn first_read_ms(&self) -> Result<Option<f64>> {
+        let reading = Reading::of(self.settings.admin)?;
+        let first_read = reading.sum(FIRST_READ, "");
+        let begin = unix_seconds(self.started).max(self.oldest_log());
+        Ok((first_read > 0.0).then(|| (first_read - begin).max(0.0) * 1e3))
     }
 
     /// Its settings.
@@ -193,10 +208,8 @@ impl Sidecar {
         self.spans.received += received;
         self.spans.kept += received.saturating_sub(dropped(""));
         self.spans.dropped_by_rule += dropped("reason=\"rule\"");
-        let first_read = reading.sum("emco_observer_process_first_read_time_seconds", "");
-        if self.lives == 1 && first_read > 0.0 {
-            let begin = unix_seconds(self.started).max(self.oldest_log());
-            self.cost.start_to_first_read_ms = Some((first_read - begin).max(0.0) * 1e3);
+        if self.lives == 1 {
+            self.cost.start_to_first_read_ms = self.first_read_ms().ok().flatten();
         }
     }
 

@@ -1,0 +1,69 @@
+//! Starting and doing nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::statistics::{Samples, from_count};
+use super::subject::{Bench, Peers, write_line};
+use crate::demo::lab::Lab;
+use crate::{interrupt, proc};
+
+/// Before this, a sidecar is not at rest.
+const SETTLE: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(30);
+const READ_BOUND: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Milliseconds from the start of the process to its first read of a log that is there.
+pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
+    (0..runs)
+        .map(|run| {
+            let folder = bench.folder(&format!("start-{run}"))?;
+            let (pod, log) = Bench::pod(&folder)?;
+            write_line(&log, "{\"level\":\"info\",\"msg\":\"a line\"}")?;
+            let mut sidecar = bench.start(&folder, &pod, Peers::default())?;
+            let first = interrupt::poll_until(READ_BOUND, PAUSE, || sidecar.first_read_ms())?
+                .context("the sidecar does not read its log")?;
+            sidecar.stop()?;
+            Ok(first)
+        })
+        .collect()
+}
+
+/// Memory in bytes and wake-ups a second of sidecars that rest side by side, all peers connected.
+pub(super) fn rest(bench: &Bench<'_>, runs: u32) -> Result<(Samples, Samples)> {
+    let home = bench.folder("rest")?;
+    let lab = Lab::start(bench.lab, &home)?;
+    let peers = Peers {
+        hub: Some(lab.http),
+        forward: Some(lab.forward),
+        elastic: Some(lab.http),
+    };
+    let mut sidecars = Vec::new();
+    for run in 0..runs {
+        let folder = bench.folder(&format!("rest/{run}"))?;
+        let (pod, log) = Bench::pod(&folder)?;
+        write_line(&log, "{\"level\":\"info\",\"msg\":\"a line\"}")?;
+        sidecars.push(bench.start(&folder, &pod, peers)?);
+    }
+    interrupt::wait(SETTLE)?;
+    let switches = |pid| proc::voluntary_switches(pid).context("read the switches of a sidecar");
+    let mut before = Vec::new();
+    for sidecar in &sidecars {
+        let pid = sidecar.id()?;
+        before.push((pid, switches(pid)?, Instant::now()));
+    }
+    interrupt::wait(REST)?;
+    let (mut memory, mut wakeups) = (Vec::new(), Vec::new());
+    for (pid, count, since) in before {
+        let woken = switches(pid)?.saturating_sub(count);
+        wakeups.push(from_count(woken) / since.elapsed().as_secs_f64());
+        let resident = proc::resident_bytes(pid).context("read the memory of a sidecar")?;
+        memory.push(from_count(resident));
+    }
+    for sidecar in &mut sidecars {
+        sidecar.stop()?;
+    }
+    Ok((memory.into_iter().collect(), wakeups.into_iter().collect()))
+}
