@@ -34,7 +34,6 @@ pub(crate) fn printed(state: &mut State, line: &Waiting, printed: &Printed) -> (
     }
     learn_tokens(state, printed, &candidates);
     learn_contexts(state, line, printed, &candidates);
-    if std::env::var("DBG").is_ok() && candidates.len()!=1 { eprintln!("DBG {} t={} slack={} {:?}", line.ticket.0, line.time, line.slack, candidates.iter().map(|c| match c { Candidate::Request(r)=>{let o=&state.origins.rows()[*r]; format!("R{}[{:?} {:?} {}..{} c={} {}]",r,o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64,o.complete,o.request.as_ref().map(|r|format!("{} {}",r.method,r.path)).unwrap_or_default())},x=>format!("{x:?}")}).collect::<Vec<_>>()); for o in state.origins.rows() { if matches!(o.kind,Kind::Unknown|Kind::Root(_)) && state.maybe_open(o,line) {eprintln!("    U {:?} {:?} {} {}",o.kind,o.trace,o.start as i64-line.time as i64,o.end.wrapping_sub(line.time) as i64);} } }
     conclude(state, &candidates, rule)
 }
 
@@ -311,34 +310,52 @@ pub(crate) fn attributed(state: &State, trace: TraceId, span: Option<SpanId>, ru
 }
 
 /// Decides an access line: the request with that method, path and status that just ended.
+///
+/// Every request that ends prints exactly one access line. So a line is a request's for sure when no
+/// other line can be that request's; that there are more lines than requests only proves that there
+/// was a request of which nobody told.
 pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict, Option<usize>) {
-    let mut fits = Vec::new();
-    let mut gap = state.in_gap(line);
-    for (row, origin) in state.origins.rows().iter().enumerate() {
-        match origin.kind {
-            Kind::Request { .. } if is_access_of(origin, line, access) => fits.push(Candidate::Request(row)),
-            Kind::Unknown if state.maybe_open(origin, line) => gap = true,
-            _ => {}
+    let fits = rows_of(state, line, access);
+    let sure: Vec<usize> = fits
+        .iter()
+        .copied()
+        .filter(|row| others(state, *row, line).all(|other| is_explained(state, other, *row)))
+        .collect();
+    let unknown = |origin: &Origin| origin.kind == Kind::Unknown && state.maybe_open(origin, line);
+    let candidates: Vec<Candidate> = match (sure.as_slice(), fits.as_slice()) {
+        ([row], _) => vec![Candidate::Request(*row)],
+        (_, []) if state.in_gap(line) || state.origins.rows().iter().any(unknown) => vec![Candidate::Unseen],
+        _ => {
+            let requests = fits.iter().map(|row| Candidate::Request(*row));
+            requests.chain((!fits.is_empty()).then_some(Candidate::Unseen)).collect()
         }
-    }
-    let contested = |candidate: &Candidate| match candidate {
-        Candidate::Request(row) => is_contested(state, *row, line),
-        _ => false,
     };
-    if (gap && fits.is_empty()) || fits.iter().any(contested) {
-        fits.push(Candidate::Unseen);
-    }
-    conclude(state, &fits, Rule::AccessLine)
+    conclude(state, &candidates, Rule::AccessLine)
 }
 
-/// Whether another access line fits the request as well: one of the two belongs to a request that
-/// nobody told of.
-fn is_contested(state: &State, row: usize, line: &Waiting) -> bool {
-    let Some(origin) = state.origins.rows().get(row) else { return true };
-    state.access_lines.iter().any(|other| match &other.what {
-        What::Access(access) => other.ticket != line.ticket && is_access_of(origin, other, access),
+/// The requests that the access line can be of.
+fn rows_of(state: &State, line: &Waiting, access: &Access) -> Vec<usize> {
+    let fits = |(_, origin): &(usize, &Origin)| is_access_of(origin, line, access);
+    let rows = state.origins.rows().iter().enumerate().filter(fits);
+    rows.map(|(row, _)| row).collect()
+}
+
+/// The other access lines that fit the request in that row.
+fn others<'a>(state: &'a State, row: usize, line: &Waiting) -> impl Iterator<Item = &'a Waiting> {
+    let origin = state.origins.rows().get(row);
+    let ticket = line.ticket;
+    state.access_lines.iter().filter(move |other| match (&other.what, origin) {
+        (What::Access(access), Some(origin)) => other.ticket != ticket && is_access_of(origin, other, access),
         _ => false,
     })
+}
+
+/// Whether the access line must be of another request than the one in `row`: of one that no other
+/// line can be of.
+fn is_explained(state: &State, line: &Waiting, row: usize) -> bool {
+    let What::Access(access) = &line.what else { return false };
+    let rows = rows_of(state, line, access);
+    rows.into_iter().any(|other| other != row && others(state, other, line).next().is_none())
 }
 
 /// The handler's end and its access line are this far apart at most.
@@ -346,7 +363,7 @@ const ACCESS_LINE_DELAY: u64 = 150_000_000;
 
 pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> bool {
     let Some(request) = &origin.request else { return false };
-    if request.grpc || !request.method.eq_ignore_ascii_case(&access.method) {
+    if origin.end == u64::MAX || request.grpc || !request.method.eq_ignore_ascii_case(&access.method) {
         return false;
     }
     let plain = |path: &str| path.split('?').next().unwrap_or_default().to_ascii_lowercase();
@@ -361,9 +378,8 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
     let starts = origin.start < access.started.saturating_add(1_000_000_000)
         && access.started <= request.start.saturating_add(50_000_000);
     let ended = origin.end.min(request.end.max(origin.start));
-    let ends = origin.end == u64::MAX
-        || (ended <= line.time.saturating_add(5_000_000)
-            && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY));
+    let ends = ended <= line.time.saturating_add(5_000_000)
+        && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY);
     starts && ends && origin.start <= line.time
 }
 
