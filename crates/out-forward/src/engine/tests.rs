@@ -4,7 +4,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     handshake: Duration::from_secs(5),
-    ack: Duration::from_secs(60),
+    ack: Duration::from_mins(1),
     in_flight_max: 4,
 };
 
