@@ -31,8 +31,10 @@ pub struct Splitter {
     scanned: usize,
     /// Offset in the body of the buffer's byte 1.
     base: u64,
-    /// Scan when the buffer is that long.
+    /// Scan when so much is not scanned yet.
     bar: usize,
+    /// The least bar.
+    piece_bytes: usize,
     place: Place,
     spans: Vec<RawSpan>,
     fault: Option<Fault>,
@@ -58,11 +60,16 @@ enum Place {
 impl Splitter {
     /// Before the first byte of a body.
     pub fn new() -> Self {
+        Self::with_piece_bytes(PIECE_BYTES)
+    }
+
+    pub(crate) const fn with_piece_bytes(piece_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),
             scanned: 1,
             base: 0,
-            bar: PIECE_BYTES,
+            bar: piece_bytes,
+            piece_bytes,
             place: Place::Start,
             spans: Vec::new(),
             fault: None,
@@ -103,7 +110,7 @@ impl Splitter {
             Ok(()) if complete && self.place != Place::Behind => {
                 self.fault = Some(self.in_body(fault(self.buffer.len(), FaultKind::End)));
             }
-            Ok(()) => {}
+            Ok(()) => self.bar = self.piece_bytes,
         }
         if self.spans.is_empty() {
             return self.fault.map_or(Ok(None), Err);
@@ -117,6 +124,12 @@ impl Splitter {
             record: self.buffer.get(record).unwrap_or_default(),
             spans: &self.spans,
         }))
+    }
+
+    /// Bytes allocated for the body.
+    #[cfg(test)]
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Steps over everything whole; `run` becomes the range from the first span to the last.
@@ -170,10 +183,10 @@ impl Splitter {
         if pending > SPAN_BYTES_MAX {
             self.fault = Some(self.in_body(fault(self.scanned, FaultKind::SpanTooLong)));
         } else if self.spans.is_empty() {
-            self.bar = (pending * 2).clamp(PIECE_BYTES, SPAN_BYTES_MAX + 1);
+            self.bar = (pending * 2).clamp(self.piece_bytes, SPAN_BYTES_MAX + 1);
         } else {
             debug_assert!(run_end <= self.scanned, "a run ends where scanning stopped");
-            self.bar = PIECE_BYTES.max(pending + 1);
+            self.bar = self.piece_bytes.max(pending + 1);
         }
     }
 
