@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use model::verdict::Verdict;
 
-use crate::entry::LineEntry;
+use crate::entry::{LineEntry, RequestEntry};
 use crate::error::Error;
 use crate::metrics::HeadMetrics;
 use crate::verdict_log::VerdictLog;
@@ -117,6 +117,18 @@ impl OrderQueue {
         self.metrics.logged.inc_by(count as u64);
         self.gauge();
         drained.map(|()| count)
+    }
+
+    /// Appends a request document to the log's buffer. Requests wait for nothing and keep no order
+    /// with lines.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or a failed write; nothing was appended or counted.
+    pub fn request(&self, log: &mut VerdictLog, request: &RequestEntry) -> Result<(), Error> {
+        log.append_request(request)?;
+        self.metrics.read.inc();
+        self.metrics.logged.inc();
+        Ok(())
     }
 
     /// Lines that wait, decided or not.

@@ -28,9 +28,9 @@ pub struct Metrics {
 /// The head's share of [`Metrics`].
 #[derive(Clone, Debug)]
 pub struct HeadMetrics {
-    /// Lines offered to the order queue.
+    /// Lines and requests given to the order queue.
     pub read: IntCounter,
-    /// Lines appended to the verdict log.
+    /// Lines and requests appended to the verdict log.
     pub logged: IntCounter,
     /// Lines that wait for their verdict.
     pub waiting: IntGauge,
@@ -84,12 +84,12 @@ impl Metrics {
         Ok(Self {
             waiting,
             read: counter(
-                "emco_observer_head_read_lines_total",
-                "Lines read and offered for a verdict, before the verdict log.",
+                "emco_observer_head_read_records_total",
+                "Lines and requests that came in, before the verdict log.",
             )?,
             logged: counter(
-                "emco_observer_head_logged_lines_total",
-                "Lines appended to the verdict log.",
+                "emco_observer_head_logged_records_total",
+                "Lines and requests appended to the verdict log.",
             )?,
             records: family(
                 "emco_observer_lane_records_total",

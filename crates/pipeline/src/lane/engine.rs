@@ -61,6 +61,7 @@ pub struct Engine {
     next_batch: u64,
     held_bytes: usize,
     successes: u64,
+    disk_pressed: bool,
     commit: Option<Commit>,
     letters: Vec<DeadLetter>,
     events: Vec<Event>,
@@ -100,10 +101,17 @@ impl Engine {
             next_batch: 0,
             held_bytes: 0,
             successes: 0,
+            disk_pressed: false,
             commit: None,
             letters: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// Tells whether the verdict log comes close to its bound, so that nothing that is merely
+    /// suspect may hold its segments any longer.
+    pub fn set_disk_pressed(&mut self, pressed: bool) {
+        self.disk_pressed = pressed;
     }
 
     /// Whether more entries may be put in now.
@@ -150,14 +158,13 @@ impl Engine {
             return None;
         }
         let due = |parcel: &Parcel| parcel.trouble.due.is_none_or(|due| due <= now);
-        let parcel = match self.waiting.iter().position(due) {
-            Some(place) => self.waiting.remove(place),
-            None => {
-                if self.ready.is_empty() && self.open_due().is_some_and(|due| due <= now) {
-                    self.close();
-                }
-                self.ready.pop_front()?
+        let parcel = if let Some(place) = self.waiting.iter().position(due) {
+            self.waiting.remove(place)
+        } else {
+            if self.ready.is_empty() && self.open_due().is_some_and(|due| due <= now) {
+                self.close();
             }
+            self.ready.pop_front()?
         };
         let id = BatchId(self.next_batch);
         self.next_batch += 1;
@@ -168,9 +175,9 @@ impl Engine {
 
     /// Sends what is in the open batch without waiting for more.
     pub fn close(&mut self) {
-        let Some(since) = self.open.since.take() else {
+        if self.open.since.is_none() {
             return;
-        };
+        }
         let open = std::mem::take(&mut self.open);
         let number = self.first_group + self.groups.len() as u64;
         if open.ends.is_empty() {
@@ -183,10 +190,7 @@ impl Engine {
                 bytes: Bytes::from(open.bytes),
                 ends: open.ends,
                 ids: open.ids,
-                trouble: Trouble {
-                    due: Some(since),
-                    ..Trouble::default()
-                },
+                trouble: Trouble::default(),
             });
         }
         self.groups.push_back(open.group);
@@ -205,7 +209,7 @@ impl Engine {
                 self.successes += 1;
                 let delivered = parcel.items() as u64;
                 self.finish(parcel.group, parcel.items(), |done| {
-                    done.delivered += delivered
+                    done.delivered += delivered;
                 });
                 self.recycle(parcel);
             }
@@ -365,7 +369,8 @@ impl Engine {
 
     /// Whether what is unfinished keeps the lane from reading on.
     fn is_pressed(&self) -> bool {
-        self.groups.len() >= self.settings.window_batches
+        self.disk_pressed
+            || self.groups.len() >= self.settings.window_batches
             || self.held_bytes + self.settings.batch_bytes > self.settings.held_bytes_max()
     }
 
@@ -376,7 +381,7 @@ impl Engine {
         }
         let count = parcel.items() as u64;
         self.finish(parcel.group, parcel.items(), |done| {
-            done.dead_lettered += count
+            done.dead_lettered += count;
         });
     }
 

@@ -38,8 +38,8 @@ impl Default for LaneSettings {
             in_flight_max: 4,
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
-            retry_after_max: Duration::from_secs(600),
-            retry_age_max: Duration::from_secs(72 * 3600),
+            retry_after_max: Duration::from_mins(10),
+            retry_age_max: Duration::from_hours(72),
             suspect_attempts: 8,
             window_batches: 1024,
         }

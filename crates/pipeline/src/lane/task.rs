@@ -151,6 +151,7 @@ impl<D: Documents, E: Encoder> Run<D, E> {
     }
 
     async fn turn(&mut self) -> Turn {
+        self.engine.set_disk_pressed(self.lane.log.is_pressed());
         while let Ok((id, answer)) = self.answers.try_recv() {
             self.engine.answer(now(), id, answer);
         }
@@ -190,13 +191,13 @@ impl<D: Documents, E: Encoder> Run<D, E> {
         let due = self.engine.deadline().map(Instant::from_std);
         let wake = [due, drain, self.read_again].into_iter().flatten().min();
         tokio::select! {
-            answer = self.answers.recv() => match answer {
-                Some((id, answer)) => self.engine.answer(now(), id, answer),
-                None => {
+            answer = self.answers.recv() => {
+                let Some((id, answer)) = answer else {
                     tracing::error!(lane = self.lane.name, "output ended by itself");
                     return Turn::End;
-                }
-            },
+                };
+                self.engine.answer(now(), id, answer);
+            }
             () = self.reader.readable(), if reads => {}
             () = sleep_until(wake), if wake.is_some() => {}
             changed = self.draining.changed() => {

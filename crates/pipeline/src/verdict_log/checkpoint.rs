@@ -111,9 +111,10 @@ impl Checkpoint {
 
     /// The file to sync, if something was written since it was last asked for.
     pub(super) fn unsynced(&mut self) -> io::Result<Option<File>> {
-        match std::mem::take(&mut self.unsynced) {
-            true => self.file.try_clone().map(Some),
-            false => Ok(None),
+        if std::mem::take(&mut self.unsynced) {
+            self.file.try_clone().map(Some)
+        } else {
+            Ok(None)
         }
     }
 

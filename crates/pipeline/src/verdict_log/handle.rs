@@ -131,12 +131,11 @@ impl LogHandle {
         known.position = position;
         known.totals.add(done);
         let written = state.checkpoint.write(&state.lanes);
-        let pressed = self.spool.bytes() > state.bytes_max / 2;
         drop(guard);
         self.shared.dirty.notify_one();
         // Trimming waits for the sync, so that a power loss never leaves a gap; under pressure it
         // does not, which then costs only repeated deliveries.
-        if pressed {
+        if self.is_pressed() {
             self.trim()?;
         }
         written
@@ -150,6 +149,11 @@ impl LogHandle {
     /// Bytes of all segments.
     pub fn segments_bytes(&self) -> u64 {
         self.spool.bytes()
+    }
+
+    /// Whether the log comes close to its bound.
+    pub fn is_pressed(&self) -> bool {
+        self.spool.bytes() > self.lock().bytes_max / 4 * 3
     }
 
     /// Whether the log would take the batch that it refused last (or any small one).

@@ -48,6 +48,8 @@
 //! at the log's end.
 
 mod checkpoint;
+mod decoder;
+mod encoder;
 mod format;
 mod handle;
 mod names;
@@ -65,7 +67,8 @@ use spool::{Limits, QueueMetrics, Spool};
 use crate::coverage::Coverage;
 use crate::entry::{Entry, FileEntry, FileIndex, LineEntry, Part, Position, RequestEntry};
 use crate::error::Error;
-use format::{Encoder, Snapshot, SnapshotFile};
+use encoder::Encoder;
+use format::{Snapshot, SnapshotFile};
 
 pub use handle::LogHandle;
 pub use reader::LogReader;
@@ -294,9 +297,10 @@ impl VerdictLog {
         let files = self.handle.files(|index, entry, retired_in| SnapshotFile {
             index,
             entry: entry.clone(),
-            retired_in: match self.retiring.contains(&index) {
-                true => Some(segment + 1),
-                false => retired_in,
+            retired_in: if self.retiring.contains(&index) {
+                Some(segment + 1)
+            } else {
+                retired_in
             },
             coverage: self.coverage.get(&index).cloned().unwrap_or_default(),
         });

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::entry::{Entry, Position};
 use crate::error::Error;
 use crate::varint::Cursor;
-use crate::verdict_log::format::{self, Decoder, Item};
+use crate::verdict_log::decoder::Decoder;
+use crate::verdict_log::format::{self, Item};
 
 // What a reader keeps allocated while it has nothing to read.
 const IDLE_BYTES_KEPT: usize = 16 << 10;
@@ -113,7 +114,7 @@ impl LogReader {
         let position = self.position.sequence;
         let waited = self.end.wait_for(|end| end.sequence > position);
         if waited.await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

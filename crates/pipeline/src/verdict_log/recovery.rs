@@ -11,7 +11,8 @@ use crate::entry::{FileEntry, FileIndex, Part, Position};
 use crate::error::Error;
 use crate::varint::Cursor;
 use crate::verdict_log::checkpoint::{LaneState, Saved};
-use crate::verdict_log::format::{self, BatchHeader, Decoder, Item, Snapshot, Unreadable};
+use crate::verdict_log::decoder::Decoder;
+use crate::verdict_log::format::{self, BatchHeader, Item, Snapshot, Unreadable};
 
 // Base of a lane that the checkpoint does not know yet.
 const NEW_LANE: u64 = u64::MAX;
