@@ -4,6 +4,8 @@
 
 use model::time::UnixNanos;
 
+use crate::text::decimal;
+
 /// One access line, borrowed from its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonLog<'a> {
@@ -29,28 +31,38 @@ pub struct CommonLog<'a> {
 
 /// Reads one line; `None` if it is not in the format.
 pub fn parse(text: &[u8]) -> Option<CommonLog<'_>> {
-    let text = std::str::from_utf8(text).ok()?.trim_end();
-    let (host, rest) = text.split_once(" - ")?;
-    let (user, rest) = rest.split_once(" [")?;
-    let (started, rest) = rest.split_once("] \"")?;
-    let (request, rest) = rest.rsplit_once("\" ")?;
-    let (status, bytes) = rest.split_once(' ')?;
-    let (method, rest) = request.split_once(' ')?;
-    let (uri, protocol) = rest.rsplit_once(' ')?;
-    let blank = |part: &str| part.is_empty() || part.contains(' ');
-    if blank(host) || blank(user) || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    let text = text.trim_ascii_end();
+    // The date has a fixed length, so everything before it is found from its bracket.
+    let bracket = memchr::memchr(b'[', text)?;
+    let mut origin = text.get(..bracket)?.split(|byte| *byte == b' ');
+    let (host, dash, user) = (origin.next()?, origin.next()?, origin.next()?);
+    if dash != b"-" || !origin.next()?.is_empty() || origin.next().is_some() {
         return None;
     }
+    let started = time(text.get(bracket + 1..bracket + 27)?)?;
+    let rest = text.get(bracket + 27..)?.strip_prefix(b"] \"")?;
+    let quote = memchr::memrchr(b'"', rest)?;
+    let request = rest.get(..quote)?;
+    let answer = rest.get(quote + 1..)?.strip_prefix(b" ")?;
+    let (status, bytes) = (answer.get(..3)?, answer.get(3..)?.strip_prefix(b" ")?);
+    let method_end = memchr::memchr(b' ', request)?;
+    let uri_end = memchr::memrchr(b' ', request).filter(|end| *end > method_end)?;
+    let method = request.get(..method_end)?;
+    if host.is_empty() || user.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+        return None;
+    }
+    let utf8 = |part| std::str::from_utf8(part).ok();
+    let request = utf8(request)?;
     Some(CommonLog {
-        host,
-        user,
-        started: time(started.as_bytes())?,
+        host: utf8(host)?,
+        user: utf8(user)?,
+        started,
         request,
-        method,
-        uri,
-        version: protocol.strip_prefix("HTTP/")?,
-        status: status.parse().ok().filter(|_| status.len() == 3)?,
-        bytes: bytes.parse().ok()?,
+        method: request.get(..method_end)?,
+        uri: request.get(method_end + 1..uri_end)?,
+        version: request.get(uri_end + 1..)?.strip_prefix("HTTP/")?,
+        status: u16::try_from(decimal(status)?).ok()?,
+        bytes: decimal(bytes)?,
     })
 }
 
@@ -67,13 +79,7 @@ fn time(text: &[u8]) -> Option<UnixNanos> {
     if text.len() != 26 || fixed.iter().any(|(at, byte)| text.get(*at) != Some(byte)) {
         return None;
     }
-    let number = |from: usize, to: usize| {
-        let digits = text.get(from..to)?;
-        digits.iter().try_fold(0_u64, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + u64::from(byte - b'0'))
-        })
-    };
+    let number = |from: usize, to: usize| decimal(text.get(from..to)?);
     let month = MONTHS
         .iter()
         .position(|name| Some(&name[..]) == text.get(3..6))? as u64

@@ -4,9 +4,7 @@
 //! a bare `version`, a `cluster` that may be a reference, or what a metrics poller left in its map
 //! from the round before are fields of the record and no names.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::{Finder, find};
+use memchr::memmem::find;
 use model::line::{AccessLine, Dialect, LineFacts, Name, NameKey, Site};
 use model::record::{Field, Key, Record, Value};
 use model::time::UnixNanos;
@@ -25,10 +23,8 @@ const ID_DIGITS_MIN: usize = 10;
 /// Fewest random digits at the end of a temporary directory's name.
 const TOKEN_DIGITS_MIN: usize = 6;
 
-static HANDLE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"/context/"));
 /// What the names of EMCO's temporary directories and files begin with.
-static TEMPORARY: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| ["/helm-tmpl-", "/k8s-ext-", "/rsync-config-"].map(Finder::new));
+const TEMPORARY: [&[u8]; 3] = [b"helm-tmpl-", b"k8s-ext-", b"rsync-config-"];
 
 /// Room for the names of one line; cheap to make anew for each.
 #[derive(Clone, Copy, Debug)]
@@ -73,21 +69,7 @@ pub fn facts<'b, 'a: 'b>(
     buffer.length = 0;
     let own_time =
         matches!(record.dialect, Dialect::Logrus | Dialect::Klog) && record.time != arrival;
-    let (mut site, mut message) = (NO_SITE, "");
-    for field in &record.fields {
-        let Key::Schema(key) = field.key else { break };
-        match key {
-            "message" => message = shortened(string(field, record, text)),
-            "log.origin.file.name" => site.file = string(field, record, text),
-            "log.origin.function" => site.function = string(field, record, text),
-            "log.origin.file.line" => {
-                if let Value::Unsigned(line) = field.value {
-                    site.line = u32::try_from(line).unwrap_or(0);
-                }
-            }
-            _ => {}
-        }
-    }
+    let (site, message) = (site(record, text), message(record, text));
     // Pollers re-use one map of fields: what it holds may be left from the round before.
     if !site.function.starts_with("metrics.") {
         for field in &record.fields {
@@ -113,11 +95,34 @@ pub fn facts<'b, 'a: 'b>(
     }
 }
 
-const NO_SITE: Site<'_> = Site {
-    file: "",
-    line: 0,
-    function: "",
-};
+fn site<'a>(record: &'a Record, text: &'a [u8]) -> Site<'a> {
+    let mut site = Site {
+        file: "",
+        line: 0,
+        function: "",
+    };
+    let origin =
+        |field: &&Field| matches!(field.key, Key::Schema(key) if key.starts_with("log.origin."));
+    for field in record.fields.iter().filter(origin) {
+        match field.value {
+            Value::Unsigned(line) => site.line = u32::try_from(line).unwrap_or(0),
+            _ if field.key == Key::Schema("log.origin.function") => {
+                site.function = utf8(bytes(field, record, text));
+            }
+            _ => site.file = utf8(bytes(field, record, text)),
+        }
+    }
+    site
+}
+
+fn message<'a>(record: &'a Record, text: &'a [u8]) -> &'a str {
+    let field = record
+        .fields
+        .iter()
+        .find(|field| field.key == Key::Schema("message"));
+    let message = field.map_or(&b""[..], |field| bytes(field, record, text));
+    start(message, MESSAGE_BYTES_MAX)
+}
 
 fn access(text: &[u8]) -> Option<AccessLine<'_>> {
     let line = clf::parse(text)?;
@@ -138,7 +143,7 @@ fn names<'a>(
     text: &'a [u8],
     buffer: &mut FactBuf<'a>,
 ) {
-    let value = string(field, record, text);
+    let value = bytes(field, record, text);
     let Key::Schema(key) = field.key else {
         free_names(field, value, record, buffer);
         return;
@@ -164,11 +169,8 @@ fn names<'a>(
         "app_context_id"
         | "source_app_context_id"
         | "target_app_context_id"
-        | "related_app_context_id" => {
-            buffer.add(NameKey::AppContext, id(value));
-            return;
-        }
-        "app_context_label" => {
+        | "related_app_context_id"
+        | "app_context_label" => {
             buffer.add(NameKey::AppContext, id(value));
             return;
         }
@@ -180,17 +182,17 @@ fn names<'a>(
             return;
         }
     };
-    buffer.add(name, value);
+    buffer.add(name, utf8(value));
 }
 
 /// Free fields name nothing but handles, directories, and ids under a key that says so.
-fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut FactBuf<'a>) {
+fn free_names<'a>(field: &Field, value: &'a [u8], record: &Record, buffer: &mut FactBuf<'a>) {
     if value.len() < ID_DIGITS_MIN {
         return;
     }
     if let Key::Free(key) = field.key
         && value.len() < 20
-        && value.bytes().all(|byte| byte.is_ascii_digit())
+        && value.iter().all(u8::is_ascii_digit)
     {
         let key = key.of(&record.scratch);
         let says = find(key, b"context").is_some() || key.ends_with(b"cid");
@@ -203,41 +205,37 @@ fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut F
 }
 
 /// `AppContext` ids in handles and tokens in paths.
-fn paths<'a>(value: &'a str, buffer: &mut FactBuf<'a>) {
-    let value = floor(value, SEARCH_BYTES_MAX);
-    let Some(slash) = memchr::memchr(b'/', value.as_bytes()) else {
-        return;
-    };
-    let Some(mut rest) = value.get(slash..) else {
-        return;
-    };
-    while let Some(at) = HANDLE.find(rest.as_bytes()) {
-        let Some(after) = rest.get(at + 9..) else {
-            break;
-        };
-        buffer.add(NameKey::AppContext, id(after));
-        rest = after;
-    }
-    if let Some(paths) = value.get(slash..) {
-        for shape in TEMPORARY.iter() {
-            tokens(paths, shape, buffer);
+fn paths<'a>(value: &'a [u8], buffer: &mut FactBuf<'a>) {
+    let value = value.get(..SEARCH_BYTES_MAX).unwrap_or(value);
+    for slash in memchr::memchr_iter(b'/', value) {
+        let rest = value.get(slash + 1..).unwrap_or_default();
+        match rest.first() {
+            Some(b'c') => {
+                if let Some(handle) = rest.strip_prefix(b"context/") {
+                    buffer.add(NameKey::AppContext, id(handle));
+                }
+            }
+            Some(b'h' | b'k' | b'r') => {
+                if TEMPORARY.iter().any(|shape| rest.starts_with(shape)) {
+                    token(rest, buffer);
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// Names of temporary directories and files: `helm-tmpl-1816907225`.
-fn tokens<'a>(value: &'a str, shape: &Finder<'_>, buffer: &mut FactBuf<'a>) {
-    for at in shape.find_iter(value.as_bytes()) {
-        let Some(segment) = value.get(at + 1..) else {
-            return;
-        };
-        let ends = |byte| matches!(byte, b'/' | b'"' | b' ' | b'\\' | b',' | b':');
-        let length = segment.bytes().position(ends).unwrap_or(segment.len());
-        let segment = segment.get(..length).unwrap_or_default();
-        let digits = segment.bytes().rev().take_while(u8::is_ascii_digit).count();
-        if digits >= TOKEN_DIGITS_MIN {
-            buffer.add(NameKey::Token, segment);
-        }
+/// The name of a temporary directory or file: `helm-tmpl-1816907225`.
+fn token<'a>(path: &'a [u8], buffer: &mut FactBuf<'a>) {
+    let ends = |byte: &u8| matches!(byte, b'/' | b'"' | b' ' | b'\\' | b',' | b':');
+    let length = path.iter().position(ends).unwrap_or(path.len());
+    let segment = path.get(..length).unwrap_or_default();
+    let random = segment
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit());
+    if random.count() >= TOKEN_DIGITS_MIN {
+        buffer.add(NameKey::Token, utf8(segment));
     }
 }
 
@@ -248,28 +246,27 @@ fn grpc_request<'a>(message: &'a str, buffer: &mut FactBuf<'a>) {
     }
     for (at, _) in message.match_indices("ontext\":\"") {
         if let Some(after) = message.get(at + 9..) {
-            buffer.add(NameKey::AppContext, id(after));
+            buffer.add(NameKey::AppContext, id(after.as_bytes()));
         }
     }
 }
 
 /// The decimal id that `text` begins with, or nothing.
-fn id(text: &str) -> &str {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    if (ID_DIGITS_MIN..20).contains(&digits) {
-        text.get(..digits).unwrap_or_default()
-    } else {
-        ""
+fn id(text: &[u8]) -> &str {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match text.get(..digits) {
+        Some(id) if (ID_DIGITS_MIN..20).contains(&digits) => utf8(id),
+        _ => "",
     }
 }
 
 /// `name+Kind`; anything else under these keys may be a whole manifest.
-fn is_resource(value: &str) -> bool {
-    let kind = value.rsplit_once('+').map(|(_, kind)| kind);
+fn is_resource(value: &[u8]) -> bool {
+    let kind = memchr::memrchr(b'+', value).and_then(|plus| value.get(plus + 1..));
     value.len() <= 512
         && kind.is_some_and(|kind| {
-            kind.starts_with(|first: char| first.is_ascii_uppercase())
-                && kind.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            kind.first().is_some_and(u8::is_ascii_uppercase)
+                && kind.iter().all(u8::is_ascii_alphanumeric)
         })
 }
 
@@ -284,20 +281,24 @@ fn is_bare_version(field: &Field, text: &[u8]) -> bool {
 }
 
 /// A field's value as text; empty where it has none.
-fn string<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> &'a str {
-    let bytes = match field.value {
+fn bytes<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> &'a [u8] {
+    match field.value {
         Value::Escaped(range) | Value::Plain(range) | Value::Number(range) => range.of(text),
         Value::Scratch(range) => range.of(&record.scratch),
-        Value::Static(text) => return text,
-        _ => return "",
-    };
+        Value::Static(text) => text.as_bytes(),
+        _ => b"",
+    }
+}
+
+fn utf8(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-fn shortened(message: &str) -> &str {
-    floor(message, MESSAGE_BYTES_MAX)
-}
-
-fn floor(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+/// At most so many bytes of a text, whole characters.
+fn start(text: &[u8], bytes: usize) -> &str {
+    let text = text.get(..bytes).unwrap_or(text);
+    match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => utf8(text.get(..error.valid_up_to()).unwrap_or_default()),
+    }
 }

@@ -111,19 +111,20 @@ impl<'a> Fields<'a> {
             Escapes::Some if plain && !readable => return Value::Escaped(run),
             _ => {}
         }
+        if plain {
+            let start = self.record.scratch.len();
+            unescape(run.of(self.text), &mut self.record.scratch);
+            return Value::Scratch(range(start, self.record.scratch.len()));
+        }
         self.buffers.plain.clear();
         unescape(run.of(self.text), &mut self.buffers.plain);
-        let kept = match (escapes, readable) {
-            (Escapes::None, _) | (Escapes::Some, false) => Some(Value::Escaped(run)),
-            _ => None,
-        };
-        match (self.checked(), kept) {
-            (Some(value), _) | (None, Some(value)) => value,
-            (None, None) => {
-                let start = self.record.scratch.len();
-                self.record.scratch.extend_from_slice(&self.buffers.plain);
-                Value::Scratch(range(start, self.record.scratch.len()))
-            }
+        if let Some(value) = self.checked() {
+            return value;
+        }
+        match escapes {
+            Escapes::Some if readable => self.copied(),
+            Escapes::Surrogates => self.copied(),
+            _ => Value::Escaped(run),
         }
     }
 
@@ -137,19 +138,25 @@ impl<'a> Fields<'a> {
     pub(crate) fn scratch(&mut self, text: &[u8]) -> Value {
         self.buffers.plain.clear();
         self.buffers.plain.extend_from_slice(text);
-        self.checked().unwrap_or_else(|| {
-            let start = self.record.scratch.len();
-            self.record.scratch.extend_from_slice(&self.buffers.plain);
-            Value::Scratch(range(start, self.record.scratch.len()))
-        })
+        self.checked().unwrap_or_else(|| self.copied())
+    }
+
+    /// The buffer's text as a value in the scratch space.
+    fn copied(&mut self) -> Value {
+        let start = self.record.scratch.len();
+        self.record.scratch.extend_from_slice(&self.buffers.plain);
+        Value::Scratch(range(start, self.record.scratch.len()))
     }
 
     /// Makes the text in the buffer valid and free of secrets; `None` if it already is.
     fn checked(&mut self) -> Option<Value> {
         let start = self.record.scratch.len();
-        let lossy = match String::from_utf8_lossy(&self.buffers.plain) {
-            std::borrow::Cow::Owned(lossy) => Some(lossy.into_bytes()),
-            std::borrow::Cow::Borrowed(_) => None,
+        let lossy = match self.valid {
+            true => None,
+            false => match String::from_utf8_lossy(&self.buffers.plain) {
+                std::borrow::Cow::Owned(lossy) => Some(lossy.into_bytes()),
+                std::borrow::Cow::Borrowed(_) => None,
+            },
         };
         let text = lossy.as_deref().unwrap_or(&self.buffers.plain);
         let masked = if self.suspicious {
@@ -168,8 +175,9 @@ impl<'a> Fields<'a> {
 
     fn without_secret(&mut self, name: Range, value: Value) -> Value {
         let holds = match value {
-            Value::Escaped(run) | Value::Plain(run) | Value::Number(run) => run.start < run.end,
-            Value::Scratch(run) => run.start < run.end,
+            Value::Escaped(run) | Value::Plain(run) | Value::Number(run) | Value::Scratch(run) => {
+                run.start < run.end
+            }
             _ => false,
         };
         if self.suspicious && holds && secrets::is_secret_name(name.of(&self.record.scratch)) {

@@ -7,6 +7,8 @@
 
 use model::record::Range;
 
+use crate::table::Entry;
+
 /// Deepest nesting that is read; EMCO's own documents have less than 20 levels.
 pub(crate) const DEPTH_MAX: u32 = 96;
 /// Most members of the outermost object; lines have 3 to 30.
@@ -42,6 +44,8 @@ pub(crate) struct Member {
     pub(crate) key: Range,
     pub(crate) value: Range,
     pub(crate) kind: Kind,
+    /// What the key means, for whoever looked it up.
+    pub(crate) entry: Option<&'static Entry>,
 }
 
 /// Reads the object that begins at `start` and reaches to the end of `text` (but for white space);
@@ -72,11 +76,21 @@ impl Scanner<'_> {
             self.space();
             self.expect(b':')?;
             self.space();
-            let (value, kind) = self.value(0)?;
+            let (value, kind) = if self.text.get(self.at) == Some(&b'"') {
+                let (value, escapes) = self.string()?;
+                (value, Kind::Text(escapes))
+            } else {
+                self.value(0)?
+            };
             if members.len() >= MEMBERS_MAX {
                 return None;
             }
-            members.push(Member { key, value, kind });
+            members.push(Member {
+                key,
+                value,
+                kind,
+                entry: None,
+            });
             self.space();
             match self.next()? {
                 b',' => {}
@@ -158,12 +172,23 @@ impl Scanner<'_> {
         }
     }
 
+    #[inline]
     fn string(&mut self) -> Option<(Range, Escapes)> {
         self.expect(b'"')?;
         let start = self.at;
+        self.at += plain_run(self.text.get(start..)?);
+        if self.text.get(self.at) == Some(&b'"') {
+            self.at += 1;
+            return Some((range(start, self.at - 1), Escapes::None));
+        }
+        self.escaped_string(start)
+    }
+
+    /// The rest of a string, from its first escape on.
+    #[cold]
+    fn escaped_string(&mut self, start: usize) -> Option<(Range, Escapes)> {
         let mut escapes = Escapes::None;
         loop {
-            self.at += plain_run(self.text.get(self.at..)?);
             match self.next()? {
                 b'"' => return Some((range(start, self.at - 1), escapes)),
                 b'\\' => {
@@ -174,6 +199,7 @@ impl Scanner<'_> {
                 }
                 _ => return None,
             }
+            self.at += plain_run(self.text.get(self.at..)?);
         }
     }
 
@@ -228,24 +254,28 @@ impl Scanner<'_> {
         found.then_some(kind)
     }
 
+    #[inline]
     fn space(&mut self) {
-        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.text.get(self.at) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn next(&mut self) -> Option<u8> {
         let byte = self.text.get(self.at).copied();
         self.at += 1;
         byte
     }
 
+    #[inline]
     fn eat(&mut self, byte: u8) -> bool {
         let found = self.text.get(self.at) == Some(&byte);
         self.at += usize::from(found);
         found
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
         self.eat(byte).then_some(())
     }
@@ -253,14 +283,17 @@ impl Scanner<'_> {
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHS: u64 = ONES << 7;
+const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
+const SLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
 
 /// Bytes before the first quote, backslash or control byte.
+#[inline]
 fn plain_run(text: &[u8]) -> usize {
     let (words, tail) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * b'"' as u64);
-        let slash = word ^ (ONES * b'\\' as u64);
+        let quote = word ^ QUOTES;
+        let slash = word ^ SLASHES;
         // The lowest mark is exact; those above it may be borrowed from below.
         let marks = (quote.wrapping_sub(ONES) & !quote
             | slash.wrapping_sub(ONES) & !slash
@@ -276,11 +309,15 @@ fn plain_run(text: &[u8]) -> usize {
 }
 
 /// A range of the text; lines are far below 4 GiB.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "records are at most a few MiB"
+)]
 pub(crate) fn range(start: usize, end: usize) -> Range {
-    let clamp = |at| u32::try_from(at).unwrap_or(u32::MAX);
     Range {
-        start: clamp(start),
-        end: clamp(end),
+        start: start as u32,
+        end: end as u32,
     }
 }
 

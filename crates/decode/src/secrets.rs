@@ -19,42 +19,36 @@ use aho_corasick::{AhoCorasick, MatchKind, packed};
 /// What stands in place of a secret.
 pub(crate) const MASK: &str = "[REDACTED]";
 
-/// Fragments without which no secret is recognised, chosen so that few patterns cover the spellings.
+/// Fragments without which no secret is recognised, chosen so that few patterns cover the usual
+/// spellings: more than 32 would halve the speed of the search.
 const FRAGMENTS: &[&str] = &[
     "assw",
     "ASSW",
-    "assphr",
     "ecret",
     "ECRET",
     "oken",
     "OKEN",
     "earer ",
-    "EARER ",
     "eyJ",
     "VATE KEY",
     "uthoriz",
-    "UTHORIZ",
     "pikey",
     "piKey",
     "pi_key",
     "pi-key",
     "PI_KEY",
-    "PIKEY",
     "sskey",
     "ssKey",
     "ss_key",
-    "ss-key",
     "SS_KEY",
     "tekey",
     "teKey",
     "te_key",
-    "te-key",
     "TE_KEY",
     "ubeconfig",
     "ubeConfig",
     "t-key-",
     "redential",
-    "REDENTIAL",
     "LS0tLS1CRUdJ",
     "YXBpVmVyc2lv",
 ];
@@ -63,7 +57,6 @@ const FRAGMENTS: &[&str] = &[
 const ANCHORS: &[(&str, Anchor)] = &[
     ("password", Anchor::Word),
     ("passwd", Anchor::Word),
-    ("passphrase", Anchor::Word),
     ("secret", Anchor::Word),
     ("token", Anchor::Word),
     ("apikey", Anchor::Word),
@@ -71,10 +64,8 @@ const ANCHORS: &[(&str, Anchor)] = &[
     ("api-key", Anchor::Word),
     ("accesskey", Anchor::Word),
     ("access_key", Anchor::Word),
-    ("access-key", Anchor::Word),
     ("privatekey", Anchor::Word),
     ("private_key", Anchor::Word),
-    ("private-key", Anchor::Word),
     ("client-key-data", Anchor::Word),
     ("kubeconfig", Anchor::Word),
     ("credential", Anchor::Word),
@@ -125,7 +116,6 @@ pub(crate) fn is_secret_name(name: &[u8]) -> bool {
     [
         &b"password"[..],
         b"passwd",
-        b"passphrase",
         b"secret",
         b"token",
         b"apikey",

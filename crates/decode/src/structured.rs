@@ -9,15 +9,22 @@ use crate::json::{self, Escapes, Kind, Member, range};
 use crate::table::{Entry, Role, TABLE};
 use crate::text::decimal;
 
-/// Which dialect an object with these members speaks.
-pub(crate) fn dialect(text: &[u8], members: &[Member]) -> Option<Dialect> {
-    let has = |key: &[u8]| members.iter().any(|member| member.key.of(text) == key);
-    if has(b"msg") && has(b"level") {
-        if has(b"SOURCE") || has(b"time") {
+/// Which dialect an object with these members speaks; looks their keys up on the way.
+pub(crate) fn dialect(text: &[u8], members: &mut [Member]) -> Option<Dialect> {
+    let table = &*TABLE;
+    let mut roles = 0_u32;
+    for member in members.iter_mut() {
+        member.entry = table.get(member.key.of(text));
+        roles |= member.entry.map_or(0, |entry| 1 << entry.role as u32);
+    }
+    let has = |role: Role| roles & 1 << role as u32 != 0;
+    if has(Role::Message) && has(Role::Level) {
+        if has(Role::Source) || has(Role::Time) {
             return Some(Dialect::Logrus);
         }
-        return has(b"ts").then_some(Dialect::Zap);
+        return has(Role::Ts).then_some(Dialect::Zap);
     }
+    let has = |key: &[u8]| members.iter().any(|member| member.key.of(text) == key);
     let access = has(b"method") && has(b"path");
     (access && (has(b"response_code") || has(b"upstream_cluster") || has(b"status")))
         .then_some(Dialect::EnvoyAccess)
@@ -33,8 +40,7 @@ pub(crate) fn log(
     fields.record.dialect = dialect;
     let mut parameters = None;
     for member in members {
-        let entry = TABLE.get(member.key.of(fields.text));
-        match entry {
+        match member.entry {
             Some(entry) if fits(entry, dialect) => {
                 if entry.role == Role::Parameters {
                     parameters = Some(member.value);

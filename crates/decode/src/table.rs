@@ -45,413 +45,179 @@ pub(crate) struct Entry {
     pub(crate) bit: u8,
 }
 
-/// Schema keys with the raw keys they gather.
-const GROUPS: &[(Role, &str, &[&str])] = &[
-    (Role::Message, "message", &["msg"]),
-    (Role::Level, "log.level", &["level"]),
-    (Role::Time, "", &["time"]),
-    (Role::Ts, "", &["ts"]),
-    (Role::Source, "log.origin", &["SOURCE"]),
-    (Role::Caller, "log.origin", &["caller"]),
-    (Role::Name, "log.logger", &["logger"]),
-    (Role::Name, "emco.project", &["project", "Project"]),
+/// Schema keys with the raw keys they gather, `|` between them.
+const GROUPS: &[(Role, &str, &str)] = &[
+    (Role::Message, "message", "msg"),
+    (Role::Level, "log.level", "level"),
+    (Role::Time, "", "time"),
+    (Role::Ts, "", "ts"),
+    (Role::Source, "log.origin", "SOURCE"),
+    (Role::Caller, "log.origin", "caller"),
+    (Role::Name, "log.logger", "logger"),
+    (Role::Name, "emco.project", "project|Project"),
     (
         Role::Name,
         "emco.composite_app",
-        &[
-            "compositeApp",
-            "CompositeApp",
-            "compositeapp",
-            "composite-app",
-            "composite app",
-            "CompositeAppName",
-            "cApp",
-            "composite_app",
-        ],
+        "compositeApp|CompositeApp|compositeapp|composite-app|composite app|CompositeAppName|cApp|composite_app",
     ),
     (
         Role::Name,
         "emco.composite_app_version",
-        &[
-            "compositeAppVer",
-            "compositeAppVersion",
-            "CompositeAppVersion",
-            "composite-app-ver",
-            "composite-app-version",
-            "composite app version",
-            "compositeappversion",
-            "caVersion",
-            "version",
-            "Version",
-            "cAppVer",
-            "composite_app_version",
-        ],
+        "compositeAppVer|compositeAppVersion|CompositeAppVersion|composite-app-ver|composite-app-version|composite app version|compositeappversion|caVersion|version|Version|cAppVer|composite_app_version",
     ),
     (
         Role::Name,
         "emco.target_composite_app_version",
-        &["targetCompositeAppVersion", "targetcompositeappversion"],
+        "targetCompositeAppVersion|targetcompositeappversion",
     ),
     (
         Role::Name,
         "emco.deployment_intent_group",
-        &[
-            "depGroup",
-            "dep-group",
-            "DeploymentIntentGroup",
-            "DeploymentIntentGroup ",
-            "DeploymentIntentGroup: ",
-            "deploymentintentgroup",
-            "deploymentIntentGroup",
-            "dig",
-            "DIG",
-            "deployment-intent-group",
-            "deployment intent group",
-            "deploymentGroup",
-            "deploymentgroup",
-            "deployIntentGroup",
-            "sourcedeploymentintentgroup",
-        ],
+        "depGroup|dep-group|DeploymentIntentGroup|DeploymentIntentGroup |DeploymentIntentGroup: |deploymentintentgroup|deploymentIntentGroup|dig|DIG|deployment-intent-group|deployment intent group|deploymentGroup|deploymentgroup|deployIntentGroup|sourcedeploymentintentgroup",
     ),
     (
         Role::Name,
         "emco.target_deployment_intent_group",
-        &[
-            "targetDigName",
-            "targetDeploymentName",
-            "targetdeploymentintentgroup",
-        ],
+        "targetDigName|targetDeploymentName|targetdeploymentintentgroup",
     ),
-    (Role::Name, "emco.release", &["Release"]),
+    (Role::Name, "emco.release", "Release"),
     (
         Role::Name,
         "emco.logical_cloud",
-        &[
-            "logicalcloud",
-            "logicalCloud",
-            "logical cloud",
-            "LogicalCloud",
-            "Logicalcloud",
-            "logical_cloud",
-        ],
+        "logicalcloud|logicalCloud|logical cloud|LogicalCloud|Logicalcloud|logical_cloud",
     ),
     (
         Role::Name,
         "emco.cluster_reference",
-        &["clusterreference", "clusterReference", "cluster ref"],
+        "clusterreference|clusterReference|cluster ref",
     ),
     (
         Role::Name,
         "emco.cluster_provider",
-        &[
-            "clusterProvider",
-            "provider-name",
-            "provider",
-            ".Provider",
-            "ClusterProvider",
-            "Provider",
-            "cluster provider",
-            "cluster_provider",
-        ],
+        "clusterProvider|provider-name|provider|.Provider|ClusterProvider|Provider|cluster provider|cluster_provider",
     ),
     (
         Role::Name,
         "emco.cluster",
-        &[
-            "cluster",
-            "Cluster",
-            "Cluster ",
-            "cluster-name",
-            "ClusterName",
-            "cluster name",
-            "clusterName",
-            "cluster_name",
-            ".Cluster",
-            "cn",
-            "cluster::",
-            "kube_cluster_name",
-        ],
+        "cluster|Cluster|Cluster |cluster-name|ClusterName|cluster name|clusterName|cluster_name|.Cluster|cn|cluster::|kube_cluster_name",
     ),
     (
         Role::Text,
         "emco.clusters",
-        &[
-            "clusters",
-            "dcmClusters",
-            "mandatoryClusters",
-            "listOfClusters",
-            "cl",
-            "gmap",
-            "GroupMap",
-            "groupMap",
-        ],
+        "clusters|dcmClusters|mandatoryClusters|listOfClusters|cl|gmap|GroupMap|groupMap",
     ),
     (
         Role::Name,
         "emco.app",
-        &[
-            "app", "App", "AppName", "AppName ", "appName", "an", "app name", "app-name",
-            "app-nme", "appname",
-        ],
+        "app|App|AppName|AppName |appName|an|app name|app-name|app-nme|appname",
     ),
     (
         Role::Name,
         "emco.app_context_id",
-        &[
-            "appContextID",
-            "appContextId",
-            "AppContext",
-            "acID",
-            "ContextID",
-            "contextID",
-            "context",
-            "AppContextID",
-            "AppContextId",
-            "appContext",
-            "appcontext",
-            "cid",
-            "ctxval::",
-        ],
+        "appContextID|appContextId|AppContext|acID|ContextID|contextID|context|AppContextID|AppContextId|appContext|appcontext|cid|ctxval::",
     ),
     (
         Role::Name,
         "emco.source_app_context_id",
-        &["FromAppContext", "sourceCtxId", "oldCID", "oldCid"],
+        "FromAppContext|sourceCtxId|oldCID|oldCid",
     ),
     (
         Role::Name,
         "emco.target_app_context_id",
-        &["ToAppContext", "targetCtxId", "newCID"],
+        "ToAppContext|targetCtxId|newCID",
     ),
     (
         Role::Name,
         "emco.related_app_context_id",
-        &["reference Cid", "childContext"],
+        "reference Cid|childContext",
     ),
     (
         Role::Name,
         "emco.app_context_handle",
-        &[
-            "CompositeAppHandle",
-            "AppHandle",
-            "ClusterHandler",
-            "InstructionHandler",
-            "Handle",
-            "ClusterMetaHandler",
-            "ResourceHandler",
-            "handle",
-            "chandle",
-            "qhandle",
-            "resource handle",
-            "subresource handle",
-            "dh",
-            "key ::",
-            "sid :: ",
-        ],
+        "CompositeAppHandle|AppHandle|ClusterHandler|InstructionHandler|Handle|ClusterMetaHandler|ResourceHandler|handle|chandle|qhandle|resource handle|subresource handle|dh|key ::|sid :: ",
     ),
-    (Role::Text, "emco.app_context_handles", &["handles"]),
-    (Role::Label, "emco.app_context_label", &["id", "label"]),
+    (Role::Text, "emco.app_context_handles", "handles"),
+    (Role::Label, "emco.app_context_label", "id|label"),
     (
         Role::Name,
         "emco.resource",
-        &[
-            "resource",
-            "Resource",
-            "res",
-            "ResourceName",
-            "resource-name",
-            "resourceName",
-            "resource_name",
-            "res-name",
-        ],
+        "resource|Resource|res|ResourceName|resource-name|resourceName|resource_name|res-name",
     ),
     (
         Role::Text,
         "emco.resources",
-        &["resources", "hooks", "Dependency", "SortedTemplate"],
+        "resources|hooks|Dependency|SortedTemplate",
     ),
     (
         Role::Name,
         "emco.controller",
-        &[
-            "Controller",
-            "controller",
-            "controllerName",
-            "ControllerName",
-            "RsyncName",
-            "Rsyncname",
-            "Server",
-            "grpc-server",
-            "controller-name",
-        ],
+        "Controller|controller|controllerName|ControllerName|RsyncName|Rsyncname|Server|grpc-server|controller-name",
     ),
     (
         Role::Text,
         "emco.controllers",
-        &[
-            "listOfControllers",
-            "ActionControllers::",
-            "PlacementControllers::",
-            "action-controllers",
-            "placement-controllers",
-            "all-placement-controllers",
-            "pl.pActCont::",
-            "mapOfControllers::",
-        ],
+        "listOfControllers|ActionControllers::|PlacementControllers::|action-controllers|placement-controllers|all-placement-controllers|pl.pActCont::|mapOfControllers::",
     ),
     (
         Role::Name,
         "emco.controller_type",
-        &["Spec.Type", "Controller type"],
+        "Spec.Type|Controller type",
     ),
     (
         Role::Name,
         "emco.intent",
-        &[
-            "controllerIntentName",
-            "Intent",
-            "GenPlmtIntent",
-            "Searched for GenPlmtIntent",
-            "intent",
-            "intentName",
-            "intent name",
-            "intent-name",
-            "IntentName",
-            "hpa-intent-name",
-            "tac-intent",
-            "TacIntent",
-            "tacIntent",
-            "sfc intent",
-            "genericPlacementIntent",
-        ],
+        "controllerIntentName|Intent|GenPlmtIntent|Searched for GenPlmtIntent|intent|intentName|intent name|intent-name|IntentName|hpa-intent-name|tac-intent|TacIntent|tacIntent|sfc intent|genericPlacementIntent",
     ),
-    (
-        Role::Name,
-        "emco.namespace",
-        &["namespace", ".Namespace", "appns"],
-    ),
+    (Role::Name, "emco.namespace", "namespace|.Namespace|appns"),
     (
         Role::Name,
         "emco.logical_cloud_level",
-        &[
-            "fields.level",
-            ".Level",
-            "applevel",
-            "lclevel",
-            "p.gitProvider.Level",
-        ],
+        "fields.level|.Level|applevel|lclevel|p.gitProvider.Level",
     ),
     (
         Role::Name,
         "emco.revision",
-        &[
-            "revision",
-            "Revision",
-            "rbRev",
-            "Updated to revisionID",
-            "Rollback revisionID",
-        ],
+        "revision|Revision|rbRev|Updated to revisionID|Rollback revisionID",
     ),
-    (Role::Name, "emco.event", &["event", "Event"]),
+    (Role::Name, "emco.event", "event|Event"),
     (
         Role::Name,
         "emco.status",
-        &["status", "Status", "state", "Status Type", "ready-status"],
+        "status|Status|state|Status Type|ready-status",
     ),
     (
         Role::Name,
         "emco.subscriber",
-        &[
-            "client",
-            "clientId",
-            "clientName",
-            "rsync readyNotify clientId",
-            "ClientName",
-        ],
+        "client|clientId|clientName|rsync readyNotify clientId|ClientName",
     ),
-    (
-        Role::Name,
-        "emco.reply",
-        &["Message", "message", "Succeeded"],
-    ),
+    (Role::Name, "emco.reply", "Message|message|Succeeded"),
     (
         Role::Name,
         "error.message",
-        &[
-            "Error",
-            "error",
-            "err",
-            "Err",
-            "Error ",
-            "err:",
-            "err1",
-            "err2",
-            "Reason",
-            "returnValue",
-        ],
+        "Error|error|err|Err|Error |err:|err1|err2|Reason|returnValue",
     ),
-    (
-        Role::Name,
-        "server.address",
-        &["Host", "host", "Hostname", "New Host"],
-    ),
-    (
-        Role::Port,
-        "server.port",
-        &["Port", "port", "PortNumber", "New Port"],
-    ),
+    (Role::Name, "server.address", "Host|host|Hostname|New Host"),
+    (Role::Port, "server.port", "Port|port|PortNumber|New Port"),
     (
         Role::Name,
         "emco.git.branch",
-        &[
-            "branchName",
-            "branch",
-            "mergeBranch",
-            "mergeHeadMergeBranch",
-            "remoteBranch",
-        ],
+        "branchName|branch|mergeBranch|mergeHeadMergeBranch|remoteBranch",
     ),
     (
         Role::Name,
         "emco.file",
-        &[
-            "File",
-            "file: ",
-            "Dir: ",
-            "fileName",
-            "filename",
-            "filepath",
-            "path",
-            "YAML PATH",
-            "Profile Path",
-            "chartBasePath",
-            "OutPutDirectory ",
-        ],
+        "File|file: |Dir: |fileName|filename|filepath|path|YAML PATH|Profile Path|chartBasePath|OutPutDirectory ",
     ),
     (
         Role::Text,
         "emco.request_body",
-        &["req", "Body", "json:", "Module", "reqDump"],
+        "req|Body|json:|Module|reqDump",
     ),
-    (Role::Parameters, "emco.path_params", &["Parameters"]),
+    (Role::Parameters, "emco.path_params", "Parameters"),
     (
         Role::Secret,
         "",
-        &[
-            "accessToken",
-            "token",
-            "clientSecret",
-            "clientID",
-            "tenantID",
-            "subscriptionID",
-            "kvpair",
-            "gitProvider",
-            "gp",
-            "gs",
-            "value",
-            "csr",
-            "files",
-        ],
+        "accessToken|token|clientSecret|clientID|tenantID|subscriptionID|kvpair|gitProvider|gp|gs|value|csr|files",
     ),
 ];
 
@@ -483,7 +249,7 @@ impl Table {
                 names.push(name);
                 names.len() - 1
             });
-            for key in *keys {
+            for key in keys.split('|') {
                 table.insert(Entry {
                     key,
                     role: *role,
@@ -522,14 +288,14 @@ impl Table {
 
 /// Mixes length, first and last eight bytes: enough to tell these keys apart.
 fn hash(key: &[u8]) -> usize {
-    let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => {
-            let short = key
-                .iter()
-                .fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
-            (short, 0)
-        }
+    let (first, last) = if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        let word = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
+        (word(first), word(last))
+    } else {
+        let byte = |at: usize| u64::from(key.get(at).copied().unwrap_or(0));
+        (byte(0) << 16 | byte(1) << 8 | byte(2), 0)
     };
     let mixed =
         (first ^ last.rotate_left(29) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -543,7 +309,7 @@ mod tests {
     #[test]
     fn every_key_is_found_and_none_is_listed_twice() {
         for (role, name, keys) in GROUPS {
-            for key in *keys {
+            for key in keys.split('|') {
                 let entry = TABLE.get(key.as_bytes()).unwrap();
                 assert_eq!(
                     (entry.role, entry.name),

@@ -2,6 +2,14 @@
 //!
 //! Needs the corpus beside the repository; skipped, loudly, where there is none.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test: it fails loudly"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

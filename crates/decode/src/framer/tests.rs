@@ -36,7 +36,10 @@ fn frame(settings: FramerSettings, files: &[Vec<u8>], sizes: &[usize]) -> Vec<Se
         let runs: Vec<&[u8]> = framed
             .extents
             .iter()
-            .map(|(file, run)| &files[*file as usize][run.offset as usize..run.end() as usize])
+            .map(|(file, run)| {
+                let start = usize::try_from(run.offset).unwrap();
+                &files[*file as usize][start..start + run.bytes as usize]
+            })
             .collect();
         let again = rejoin(
             settings.format,
