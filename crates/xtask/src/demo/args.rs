@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// The destinations.
     #[arg(long, value_name = "LANE,…", value_delimiter = ',', default_values = ["forward", "elastic"])]
     pub(crate) lanes: Vec<LaneName>,
+    /// Deliver to real servers of others (installed if they are not there), not to the lab.
+    #[arg(long)]
+    pub(crate) real_peers: bool,
     /// How long a line waits for evidence, e.g. `2s`.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub(crate) wait: String,

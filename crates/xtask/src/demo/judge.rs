@@ -220,7 +220,9 @@ fn latency(expected: &Expected, receipts: &[Receipts]) -> Latency {
         .iter()
         .flat_map(|lane| &lane.lines)
         .filter_map(|line| {
-            let written = written.get(line.id.as_str())?;
+            let written = written
+                .get(line.id.as_str())
+                .filter(|_| line.stored_ns > 0)?;
             Some(line.stored_ns.saturating_sub(*written))
         });
     Latency::of(delays.collect())

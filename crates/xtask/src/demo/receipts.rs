@@ -1,17 +1,40 @@
-//! What the lab has received on one lane, fetched page by page.
+//! What a destination has received on one lane, asked of the destination itself.
+//!
+//! | destination | asked how |
+//! |---|---|
+//! | the lab | its receipts, page by page, only what is new |
+//! | a forward receiver | the file it writes, only what is new |
+//! | an Elasticsearch | a scroll over everything, when the count has changed |
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use testkit::stored::StoredLine;
 
 use super::args::LaneName;
 use crate::http;
 
 const PAGE: usize = 20_000;
+const SCROLL_PAGE: usize = 5_000;
+const FILE_BYTES_MAX: u64 = 1 << 30;
 const BOUND: Duration = Duration::from_secs(30);
+
+/// Whom to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The lab at this address.
+    Lab(SocketAddr),
+    /// The file of a forward receiver: one object with `record` a line.
+    File(PathBuf),
+    /// The Elasticsearch at this address.
+    Elasticsearch(SocketAddr),
+}
 
 /// Everything one lane has delivered so far.
 #[derive(Debug)]
@@ -22,47 +45,58 @@ pub(crate) struct Receipts {
     pub(crate) lines: Vec<StoredLine>,
     /// How many documents of requests came.
     pub(crate) requests: u64,
-    after: i64,
+    source: Source,
+    /// Where the next new one is: a receipt, an offset or a count.
+    position: u64,
 }
 
-/// One line of a page.
+/// One line of the lab's answer.
 #[derive(Debug, Deserialize)]
 struct Receipt {
     #[serde(rename = "receipt")]
-    number: i64,
+    number: u64,
     stored_at_ns: u64,
-    document: serde_json::Value,
+    document: Value,
 }
 
 impl Receipts {
     /// Nothing is fetched yet.
-    pub(crate) const fn new(lane: LaneName) -> Self {
+    pub(crate) const fn new(lane: LaneName, source: Source) -> Self {
         Self {
             lane,
             lines: Vec::new(),
             requests: 0,
-            after: 0,
+            source,
+            position: 0,
         }
     }
 
-    /// Fetches what has arrived since the last time; answers how many documents came.
-    pub(crate) fn fetch(&mut self, lab: SocketAddr) -> Result<usize> {
+    /// Fetches what has arrived since the last time; answers whether anything has.
+    pub(crate) fn fetch(&mut self) -> Result<bool> {
+        match self.source.clone() {
+            Source::Lab(address) => self.fetch_lab(address),
+            Source::File(path) => self.fetch_file(&path),
+            Source::Elasticsearch(address) => self.fetch_elasticsearch(address),
+        }
+    }
+
+    fn fetch_lab(&mut self, address: SocketAddr) -> Result<bool> {
         let mut fetched = 0;
         loop {
             let path = format!(
                 "/api/v1/receipts?lane={}&after={}&limit={PAGE}&whole=true",
                 self.lane.name(),
-                self.after
+                self.position
             );
-            let page = self.take(&http::get(lab, &path, BOUND)?)?;
+            let page = self.take_receipts(&http::get(address, &path, BOUND)?)?;
             fetched += page;
             if page < PAGE {
-                return Ok(fetched);
+                return Ok(fetched > 0);
             }
         }
     }
 
-    fn take(&mut self, page: &[u8]) -> Result<usize> {
+    fn take_receipts(&mut self, page: &[u8]) -> Result<usize> {
         let mut count = 0;
         for line in page
             .split(|byte| *byte == b'\n')
@@ -70,40 +104,130 @@ impl Receipts {
         {
             let receipt: Receipt =
                 serde_json::from_slice(line).context("understand a receipt of the lab")?;
-            self.after = receipt.number;
+            self.position = receipt.number;
             count += 1;
-            match StoredLine::from_document(&receipt.document) {
-                Some(mut line) => {
-                    line.stored_ns = receipt.stored_at_ns;
-                    self.lines.push(line);
-                }
-                None => self.requests += 1,
-            }
+            self.take(&receipt.document, receipt.stored_at_ns);
         }
         Ok(count)
+    }
+
+    fn fetch_file(&mut self, path: &PathBuf) -> Result<bool> {
+        let doing = || format!("read {}", path.display());
+        let mut file = File::open(path).with_context(doing)?;
+        file.seek(SeekFrom::Start(self.position))
+            .with_context(doing)?;
+        let mut new = Vec::new();
+        file.take(FILE_BYTES_MAX)
+            .read_to_end(&mut new)
+            .with_context(doing)?;
+        self.take_entries(&new)
+    }
+
+    /// A last line that is not whole yet is left for the next time.
+    fn take_entries(&mut self, new: &[u8]) -> Result<bool> {
+        let end = new
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let (whole, _) = new.split_at(end);
+        for line in whole
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let entry: Value = serde_json::from_slice(line)
+                .context("understand an entry of the forward receiver")?;
+            self.take(entry.get("record").context("an entry has no record")?, 0);
+        }
+        self.position += end as u64;
+        Ok(end > 0)
+    }
+
+    fn fetch_elasticsearch(&mut self, address: SocketAddr) -> Result<bool> {
+        let ask = |path: &str| -> Result<Value> {
+            let body = http::get(address, path, BOUND)?;
+            serde_json::from_slice(&body).with_context(|| format!("understand {path}"))
+        };
+        ask("/_refresh")?;
+        let answer = ask("/_all/_count")?;
+        let count = answer.get("count").and_then(Value::as_u64).unwrap_or(0);
+        if count == self.position {
+            return Ok(false);
+        }
+        self.lines.clear();
+        self.requests = 0;
+        self.position = count;
+        let mut page = ask(&format!(
+            "/_all/_search?scroll=1m&size={SCROLL_PAGE}&sort=_doc"
+        ))?;
+        while self.take_hits(&page)? > 0 {
+            let id = page.get("_scroll_id").and_then(Value::as_str);
+            let id = id.context("a page of Elasticsearch has no scroll id")?;
+            page = ask(&format!("/_search/scroll?scroll=1m&scroll_id={id}"))?;
+        }
+        Ok(true)
+    }
+
+    fn take_hits(&mut self, page: &Value) -> Result<usize> {
+        let hits = page.pointer("/hits/hits").and_then(Value::as_array);
+        let hits = hits.context("a page of Elasticsearch has no hits")?;
+        for hit in hits {
+            self.take(hit.get("_source").context("a hit has no source")?, 0);
+        }
+        Ok(hits.len())
+    }
+
+    fn take(&mut self, document: &Value, stored_ns: u64) {
+        match StoredLine::from_document(document) {
+            Some(line) => self.lines.push(StoredLine { stored_ns, ..line }),
+            None => self.requests += 1,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn pages_are_added_up() {
-        let mut receipts = Receipts::new(LaneName::Forward);
-        let page = br#"{"receipt":3,"stored_at_ns":9,"document":{"event.id":"a-0","message":"m"}}
-{"receipt":7,"stored_at_ns":9,"document":{"event.id":"r-1"}}
-"#;
-        assert_eq!(receipts.take(page).unwrap(), 2);
-        assert_eq!(receipts.take(b"").unwrap(), 0);
-        assert_eq!(receipts.after, 7);
-        assert_eq!((receipts.lines.len(), receipts.requests), (1, 1));
-        assert_eq!(receipts.lines[0].stored_ns, 9);
+    fn receipts() -> Receipts {
+        Receipts::new(LaneName::Forward, Source::File(PathBuf::new()))
     }
 
     #[test]
-    fn a_page_that_is_none_is_an_error() {
-        let mut receipts = Receipts::new(LaneName::Elastic);
-        assert!(receipts.take(b"<html>\n").is_err());
+    fn receipts_of_the_lab_are_added_up() {
+        let mut receipts = receipts();
+        let page = br#"{"receipt":3,"stored_at_ns":9,"document":{"event.id":"a-0","message":"m"}}
+{"receipt":7,"stored_at_ns":9,"document":{"event.id":"r-1"}}
+"#;
+        assert_eq!(receipts.take_receipts(page).unwrap(), 2);
+        assert_eq!(receipts.take_receipts(b"").unwrap(), 0);
+        assert_eq!(receipts.position, 7);
+        assert_eq!((receipts.lines.len(), receipts.requests), (1, 1));
+        assert_eq!(receipts.lines[0].stored_ns, 9);
+        assert!(receipts.take_receipts(b"<html>\n").is_err());
+    }
+
+    #[test]
+    fn entries_of_a_growing_file_are_taken_once() {
+        let text = b"{\"tag\":\"t\",\"record\":{\"event.id\":\"a-0\"}}\n{\"record\":{\"event.id\":\"a-1\"}}\n";
+        let mut receipts = receipts();
+        for end in [0, 10, 45, text.len()] {
+            let from = usize::try_from(receipts.position).unwrap();
+            receipts.take_entries(&text[from..end]).unwrap();
+        }
+        let ids: Vec<_> = receipts.lines.iter().map(|line| line.id.as_str()).collect();
+        assert_eq!(ids, ["a-0", "a-1"]);
+    }
+
+    #[test]
+    fn hits_are_documents() {
+        let mut receipts = receipts();
+        let page = json!({"hits": {"hits": [
+            {"_id": "a-0", "_source": {"event.id": "a-0"}},
+            {"_id": "r-0", "_source": {"event.id": "r-0"}},
+        ]}});
+        assert_eq!(receipts.take_hits(&page).unwrap(), 2);
+        assert_eq!((receipts.lines.len(), receipts.requests), (1, 1));
+        assert!(receipts.take_hits(&json!({"error": "away"})).is_err());
     }
 }

@@ -34,7 +34,8 @@ impl Plan<'_> {
     /// The pods there will be.
     pub(crate) fn pods(&self) -> Result<Vec<Pod>> {
         let mut command = self.command();
-        command.arg("--list-pods");
+        // It says on stderr that it has written nothing.
+        command.arg("--list-pods").stderr(Stdio::null());
         let text = child::output("emco-lab replay --list-pods", &mut command, LIST_BOUND)?;
         text.lines().map(pod).collect()
     }

@@ -1,10 +1,11 @@
 //! One run from the first start to the last receipt.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use testkit::manifest::Expected;
 use testkit::oracle::Lane;
 
 use super::args::{Args, LaneName};
@@ -13,8 +14,10 @@ use super::corpus::Corpus;
 use super::judge::{self, Case, Outcome};
 use super::kills::Schedule;
 use super::lab::Lab;
+use super::letters;
 use super::ports::Ports;
-use super::receipts::Receipts;
+use super::real::RealPeers;
+use super::receipts::{Receipts, Source};
 use super::replay::{Plan, Replay};
 use super::settings::Settings;
 use super::sidecar::Sidecar;
@@ -36,6 +39,9 @@ pub(crate) struct Run<'a> {
     // In this order they end: the workload first, the lab last.
     replay: Replay,
     sidecars: Vec<Sidecar>,
+    receipts: Vec<Receipts>,
+    state: PathBuf,
+    _real: Option<RealPeers>,
     lab: Lab,
     schedule: Schedule,
 }
@@ -56,20 +62,27 @@ impl<'a> Run<'a> {
             out: folder.join("pods"),
             args,
         };
-        let has = |lane| args.lanes.contains(&lane);
+        let state = folder.join("state");
         let mut ports = Ports::new();
+        let real = args
+            .real_peers
+            .then(|| RealPeers::start(folder, &mut ports))
+            .transpose()?;
+        let forward = real.as_ref().map_or(lab.forward, |real| real.forward);
+        let elastic = real.as_ref().map_or(lab.http, |real| real.elasticsearch);
+        let has = |lane| args.lanes.contains(&lane);
         let mut sidecars = Vec::new();
         for pod in plan.pods()? {
             let settings = Settings {
-                state_dir: folder.join("state").join(&pod.service),
+                state_dir: state.join(&pod.service),
                 service: pod.service,
                 pod_dir: pod.directory.into(),
                 spans: ports.take()?,
                 admin: ports.take()?,
                 wait: args.wait.clone(),
                 hub: Some(lab.http),
-                forward: has(LaneName::Forward).then_some(lab.forward),
-                elastic: has(LaneName::Elastic).then_some(lab.http),
+                forward: has(LaneName::Forward).then_some(forward),
+                elastic: has(LaneName::Elastic).then_some(elastic),
             };
             sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
         }
@@ -90,6 +103,9 @@ impl<'a> Run<'a> {
             lines: corpus.lines,
             replay,
             sidecars,
+            receipts: receipts(args, &lab, real.as_ref()),
+            state,
+            _real: real,
             lab,
         })
     }
@@ -148,47 +164,39 @@ impl<'a> Run<'a> {
         let expected = self.replay.expected()?;
         let is_complete = expected.summary().is_some_and(|summary| summary.complete);
         ensure!(is_complete, "the workload was not played to its end");
-        let lanes = self.args.lanes.iter();
-        let mut receipts: Vec<Receipts> = lanes.map(|lane| Receipts::new(*lane)).collect();
-        let mut accounts: Vec<Lane<'_>> = receipts.iter().map(|_| Lane::new(&expected)).collect();
-        self.wait_until_level(&mut receipts, &mut accounts, expected.records().len())?;
+        let mut receipts = std::mem::take(&mut self.receipts);
+        self.wait_until_level(&mut receipts, &expected)?;
         for sidecar in &mut self.sidecars {
             sidecar.stop()?;
         }
         for lane in &mut receipts {
-            lane.fetch(self.lab.http)?;
+            lane.fetch()?;
         }
         Ok(judge::judge(Case {
             expected: &expected,
             receipts: &receipts,
-            dead_letters: &BTreeMap::new(),
+            dead_letters: &letters::find(&self.state, &self.args.lanes),
             sidecars: self.sidecars.into_iter().map(Sidecar::finish).collect(),
             workload,
             kills: self.args.kill,
         }))
     }
 
-    fn wait_until_level(
-        &mut self,
-        receipts: &mut [Receipts],
-        accounts: &mut [Lane<'_>],
-        written: usize,
-    ) -> Result<()> {
+    fn wait_until_level(&mut self, receipts: &mut [Receipts], expected: &Expected) -> Result<()> {
+        let written = expected.records().len();
+        let mut arrived = vec![0; receipts.len()];
         let mut newest = Instant::now();
         interrupt::poll_until(LEVEL_BOUND, FETCH_PAUSE, || {
             self.check()?;
-            for (lane, account) in receipts.iter_mut().zip(accounts.iter_mut()) {
-                let before = lane.lines.len();
-                if lane.fetch(self.lab.http)? > 0 {
+            for (lane, arrived) in receipts.iter_mut().zip(&mut arrived) {
+                if lane.fetch()? {
                     newest = Instant::now();
-                }
-                for line in lane.lines.iter().skip(before) {
-                    account.receive(line);
+                    *arrived = count_arrived(lane, expected);
                 }
             }
-            let arrived = accounts.iter().map(Lane::arrived).min().unwrap_or(written);
-            say::progress(&format!("{arrived} of {written} lines have arrived"));
-            let is_over = arrived >= written || newest.elapsed() > QUIET_BOUND;
+            let least = arrived.iter().copied().min().unwrap_or(written);
+            say::progress(&format!("{least} of {written} lines have arrived"));
+            let is_over = least >= written || newest.elapsed() > QUIET_BOUND;
             Ok(is_over.then_some(()))
         })?;
         Ok(())
@@ -207,4 +215,25 @@ impl<'a> Run<'a> {
             self.lab.http
         )
     }
+}
+
+/// What is asked for what each lane has delivered.
+fn receipts(args: &Args, lab: &Lab, real: Option<&RealPeers>) -> Vec<Receipts> {
+    let source = |lane| match (real, lane) {
+        (None, _) => Source::Lab(lab.http),
+        (Some(real), LaneName::Forward) => Source::File(real.entries.clone()),
+        (Some(real), LaneName::Elastic) => Source::Elasticsearch(real.elasticsearch),
+    };
+    let lanes = args.lanes.iter();
+    lanes
+        .map(|lane| Receipts::new(*lane, source(*lane)))
+        .collect()
+}
+
+fn count_arrived(receipts: &Receipts, expected: &Expected) -> usize {
+    let mut lane = Lane::new(expected);
+    for line in &receipts.lines {
+        lane.receive(line);
+    }
+    lane.arrived()
 }

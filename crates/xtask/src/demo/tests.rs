@@ -1,13 +1,14 @@
 //! The judge, fed with runs in which something is wrong.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use testkit::manifest::{Expected, How, Record, Truth, digest};
 use testkit::stored::StoredLine;
 
 use super::args::LaneName;
 use super::judge::{Case, Outcome, judge};
-use super::receipts::Receipts;
+use super::receipts::{Receipts, Source};
 use super::sidecar::{Cost, Spans};
 use super::table;
 
@@ -60,7 +61,7 @@ fn good() -> Vec<StoredLine> {
 
 fn judged(forward: Vec<StoredLine>, elastic: Vec<StoredLine>) -> Outcome {
     let lane = |lane, lines| {
-        let mut receipts = Receipts::new(lane);
+        let mut receipts = Receipts::new(lane, Source::File(PathBuf::new()));
         receipts.lines = lines;
         receipts
     };
@@ -144,7 +145,10 @@ fn lanes_that_tell_different_stories_fail_the_run() {
 fn nothing_written_is_no_success() {
     let outcome = judge(Case {
         expected: &Expected::default(),
-        receipts: &[Receipts::new(LaneName::Forward)],
+        receipts: &[Receipts::new(
+            LaneName::Forward,
+            Source::File(PathBuf::new()),
+        )],
         dead_letters: &BTreeMap::new(),
         sidecars: Vec::new(),
         workload: String::new(),

@@ -26,6 +26,14 @@ pub(super) const GATE: &[Step] = &[
         run: clippy,
     },
     Step {
+        name: "corpus",
+        run: corpus,
+    },
+    Step {
+        name: "peers",
+        run: install_peers,
+    },
+    Step {
         name: "tests",
         run: tests,
     },
@@ -38,12 +46,8 @@ pub(super) const GATE: &[Step] = &[
         run: docs,
     },
     Step {
-        name: "corpus",
-        run: corpus,
-    },
-    Step {
-        name: "peers",
-        run: install_peers,
+        name: "real peers",
+        run: real_peers,
     },
     Step {
         name: "demo --once",
@@ -93,7 +97,8 @@ fn tests() -> Result<Count> {
     command
         .current_dir(workspace::root())
         .args(["nextest", "run", "--locked", "--workspace"])
-        .args(["--no-fail-fast"]);
+        .args(["--no-fail-fast"])
+        .env("EMCO_PEERS_DIR", peers::directory());
     runner("cargo nextest", &mut command, 900)
 }
 
@@ -127,6 +132,18 @@ fn install_peers() -> Result<Count> {
     peers::run().map(|_| Count::PASSED)
 }
 
+/// The recording with few callers, from the real binary to the real servers.
+fn real_peers() -> Result<Count> {
+    let calm = workspace::corpus().map(|folder| folder.join("truth/calm"));
+    let calm = calm.filter(|folder| folder.is_dir());
+    let mut command = own()?;
+    command.args(["demo", "--once", "--real-peers"]);
+    if let Some(folder) = calm {
+        command.arg("--corpus").arg(folder);
+    }
+    shown("cargo xtask demo", &mut command, 600)
+}
+
 fn demo() -> Result<Count> {
     xtask(&["demo", "--once"], 900)
 }
@@ -141,10 +158,12 @@ fn dist() -> Result<Count> {
 
 /// Calls ourselves, so that a step has its own bound and its own end.
 fn xtask(arguments: &[&str], seconds: u64) -> Result<Count> {
+    shown("cargo xtask", own()?.args(arguments), seconds)
+}
+
+fn own() -> Result<Command> {
     let program = std::env::current_exe().context("find the program that runs")?;
-    let mut command = Command::new(program);
-    command.args(arguments);
-    shown("cargo xtask", &mut command, seconds)
+    Ok(Command::new(program))
 }
 
 fn cargo(name: &str, arguments: &[&str], seconds: u64) -> Result<Count> {
