@@ -10,6 +10,8 @@ const VALUE_BYTES_MAX: usize = 160;
 
 /// A line or a request document as it is shown.
 pub(super) struct Line {
+    /// The day, above the first line of a day.
+    pub(super) heading: Option<String>,
     pub(super) day: String,
     pub(super) clock: String,
     /// Only in a request's own page: time since its start.
@@ -21,13 +23,13 @@ pub(super) struct Line {
     pub(super) request: bool,
     pub(super) parts: Vec<Part>,
     pub(super) cut: bool,
-    pub(super) fields: Vec<(String, String)>,
+    pub(super) fields: Vec<(String, Vec<Part>)>,
     /// Only in lists: in a request's page the person stands at its head.
     pub(super) person: Option<Person>,
     /// Its trace as a part of an address.
     pub(super) trace: String,
     pub(super) id: String,
-    pub(super) place: String,
+    pub(super) place: Vec<Part>,
     pub(super) why: &'static str,
 }
 
@@ -55,10 +57,7 @@ impl Line {
     /// For the page of a request that began at `start`.
     pub(super) fn in_request(facts: &Facts, start: u64) -> Self {
         let mut line = Self::new(facts, &[]);
-        line.offset = Some(format!(
-            "+{}",
-            text::duration(facts.time.saturating_sub(start))
-        ));
+        line.offset = Some(text::offset(facts.time.saturating_sub(start)));
         line
     }
 
@@ -71,6 +70,7 @@ impl Line {
         let (shown, cut) = text::shorten(&message, text::MESSAGE_BYTES_MAX);
         let fields = facts.fields.iter().take(FIELDS_MAX);
         Self {
+            heading: None,
             day: text::day(facts.time),
             clock: text::clock(facts.time),
             offset: None,
@@ -86,16 +86,16 @@ impl Line {
                 .map(|(key, value)| {
                     let (value, cut) = text::shorten(value, VALUE_BYTES_MAX);
                     let key = key.strip_prefix("emco.").unwrap_or(key);
-                    (
-                        key.to_owned(),
-                        format!("{value}{}", if cut { "…" } else { "" }),
-                    )
+                    {
+                        let value = format!("{value}{}", if cut { "…" } else { "" });
+                        (key.to_owned(), mark(&value, words))
+                    }
                 })
                 .collect(),
             person: None,
             trace: text::encoded(&facts.trace),
             id: facts.id.clone(),
-            place: place(facts),
+            place: mark(&place(facts), words),
             why: text::rule(&facts.rule),
         }
     }

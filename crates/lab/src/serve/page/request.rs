@@ -20,7 +20,7 @@ struct Page {
     address: String,
     title: String,
     status: u64,
-    failed: bool,
+    status_class: &'static str,
     person: Option<(String, &'static str)>,
     contradiction: bool,
     day: String,
@@ -40,6 +40,7 @@ struct Leg {
     what: String,
     status: u64,
     failed: bool,
+    status_class: &'static str,
     offset: String,
     duration: String,
     left: String,
@@ -60,14 +61,15 @@ pub(crate) async fn request(app: &App, trace: &str) -> Answer {
         return notice(StatusCode::NOT_FOUND, "No such request", &text);
     }
     let story = Story::tell(&documents);
-    let legs: Vec<&Facts> = documents
+    let mut legs: Vec<&Facts> = documents
         .iter()
         .map(|(_, facts)| facts)
         .filter(|facts| facts.request)
         .collect();
+    legs.sort_by_key(|facts| span(facts).0);
     let lines = documents.iter().map(|(_, facts)| facts);
     let lines: Vec<&Facts> = lines.filter(|facts| !facts.request).collect();
-    let first = legs.iter().min_by_key(|facts| span(facts).0);
+    let first = legs.first();
     let services = story.services.iter();
     let page = Page {
         trace: trace.to_owned(),
@@ -77,7 +79,9 @@ pub(crate) async fn request(app: &App, trace: &str) -> Answer {
             |facts| format!("{} {}", facts.http.method, facts.http.path),
         ),
         status: first.map_or(0, |facts| facts.http.status),
-        failed: first.is_some_and(|facts| facts.http.failed),
+        status_class: first.map_or("", |facts| {
+            text::status_class(facts.http.status, facts.http.failed)
+        }),
         person: story
             .user
             .as_ref()
@@ -110,7 +114,8 @@ fn leg(facts: &Facts, story: &Story) -> Leg {
         what: format!("{} {}", facts.http.method, facts.http.path),
         status: facts.http.status,
         failed: facts.http.failed,
-        offset: format!("+{}", text::duration(offset)),
+        status_class: text::status_class(facts.http.status, facts.http.failed),
+        offset: text::offset(offset),
         duration: text::duration(facts.http.duration),
         left: share(offset, story),
         width: share(end.saturating_sub(start), story),

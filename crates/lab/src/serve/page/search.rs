@@ -88,11 +88,13 @@ pub(crate) async fn search(app: &App, params: &Params) -> Answer {
         Err(error) => return unavailable(&error),
     };
     let lines = found.documents.iter();
+    let mut lines: Vec<Line> = lines
+        .map(|(_, facts)| Line::in_list(facts, &words))
+        .collect();
+    head_days(&mut lines);
     let page = Page {
         form: form(params),
-        lines: lines
-            .map(|(_, facts)| Line::in_list(facts, &words))
-            .collect(),
+        lines,
         facets: facet_lists(&facets, &query, params),
         total: text::count(facets.total),
         documents,
@@ -104,6 +106,17 @@ pub(crate) async fn search(app: &App, params: &Params) -> Answer {
         chips: chips(params),
     };
     render(StatusCode::OK, &page)
+}
+
+/// Gives the first line of each day the day as a heading.
+fn head_days(lines: &mut [Line]) {
+    let mut day = String::new();
+    for line in lines {
+        if line.day != day {
+            day.clone_from(&line.day);
+            line.heading = Some(day.clone());
+        }
+    }
 }
 
 fn form(params: &Params) -> Form {
@@ -185,7 +198,7 @@ fn facet_lists(facets: &Facets, query: &Query, params: &Params) -> Vec<Facet> {
 fn attribution_title(attribution: Attribution) -> &'static str {
     match attribution {
         Attribution::Person => "person proven",
-        Attribution::Unproven => "request known, person unproven",
+        Attribution::Unproven => "person unproven",
         Attribution::Ambiguous => "ambiguous",
         Attribution::Background => "background work",
         Attribution::None => "no evidence",

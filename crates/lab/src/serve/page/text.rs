@@ -42,6 +42,22 @@ pub(super) fn duration(nanos: u64) -> String {
     }
 }
 
+/// `+12.345 s` from the start of a request.
+pub(super) fn offset(nanos: u64) -> String {
+    let millis = nanos / 1_000_000;
+    format!("+{}.{:03} s", millis / 1000, millis % 1000)
+}
+
+/// The class of a status: whose fault it was.
+pub(super) fn status_class(status: u64, failed: bool) -> &'static str {
+    match status {
+        _ if failed => "status failed",
+        500.. => "status failed",
+        400..500 => "status refused",
+        _ => "status",
+    }
+}
+
 /// `12,345`
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -121,16 +137,16 @@ pub(super) fn proof(source: &str) -> &'static str {
 /// Why a line was given to its request, in words.
 pub(super) fn rule(rule: &str) -> &'static str {
     match rule {
-        "own_id" => "the line carries the request’s id itself",
-        "time" => "only this request was open at its time",
-        "blocked" => "all other requests were waiting for an answer at its time",
-        "code_position" => "no other open request can reach its place in the code",
-        "never_started" => "no other request had started the work that prints it",
-        "names" => "the names in it belong to no other open request",
-        "token" => "it carries a value that lives inside one operation only",
-        "app_context" => "only this request acted on its AppContext at that time",
-        "access_line" => "it is the access line of exactly this request",
-        "background_site" => "only background work can print it",
+        "own_id" => "carries the request’s id itself",
+        "time" => "only request open at that time",
+        "blocked" => "all others were waiting then",
+        "code_position" => "no other can reach this code",
+        "never_started" => "no other had started this work",
+        "names" => "its names belong to no other",
+        "token" => "a value of this operation only",
+        "app_context" => "only one on its AppContext then",
+        "access_line" => "the access line of this request",
+        "background_site" => "printed by background work only",
         "gap" => "the evidence had a gap",
         "timeout" => "the wait for evidence ran out",
         _ => "",
