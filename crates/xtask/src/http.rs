@@ -81,9 +81,10 @@ fn joined(mut rest: &[u8]) -> Result<Vec<u8>> {
         if size == 0 {
             return Ok(body);
         }
-        let chunk = after.get(2..2 + size).ok_or_else(cut)?;
+        let after = after.get(2..).ok_or_else(cut)?;
+        let (chunk, after) = after.split_at_checked(size).ok_or_else(cut)?;
         body.extend_from_slice(chunk);
-        rest = after.get(2 + size + 2..).ok_or_else(cut)?;
+        rest = after.get(2..).ok_or_else(cut)?;
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::sink::Sink;
 use super::statistics::{Samples, from_count};
 use super::subject::{Bench, Peers, write_line};
 use crate::demo::lab::Lab;
@@ -17,12 +18,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Milliseconds from the start of the process to its first read of a log that is there.
 pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
+    let sink = Sink::start()?;
     (0..runs)
         .map(|run| {
             let folder = bench.folder(&format!("start-{run}"))?;
             let (pod, log) = Bench::pod(&folder)?;
             write_line(&log, "{\"level\":\"info\",\"msg\":\"a line\"}")?;
-            let mut sidecar = bench.start(&folder, &pod, Peers::default())?;
+            let mut sidecar = bench.start(&folder, &pod, Peers::only(&sink))?;
             let first = interrupt::poll_until(READ_BOUND, PAUSE, || sidecar.first_read_ms())?
                 .context("the sidecar does not read its log")?;
             sidecar.stop()?;

@@ -36,11 +36,7 @@ pub(super) fn measure(bench: &Bench<'_>, runs: u32, lines: u64) -> Result<Sample
 
 fn one(bench: &Bench<'_>, folder: &Path, pod: &Path, written: Written) -> Result<f64> {
     let sink = Sink::start()?;
-    let peers = Peers {
-        forward: Some(sink.address()),
-        ..Peers::default()
-    };
-    let mut sidecar = bench.start(folder, pod, peers)?;
+    let mut sidecar = bench.start(folder, pod, Peers::only(&sink))?;
     let pid = sidecar.id()?;
     interrupt::poll_until(BOUND, PAUSE, || {
         sidecar.check()?;

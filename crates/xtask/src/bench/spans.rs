@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
 
+use super::sink::Sink;
 use super::statistics::{Samples, from_count};
 use super::subject::{Bench, Peers, SERVICE};
 use crate::proc;
@@ -23,11 +24,12 @@ const ANSWER_BOUND: Duration = Duration::from_secs(20);
 /// Spans per second of CPU time.
 pub(super) fn measure(bench: &Bench<'_>, runs: u32, spans: u64) -> Result<Samples> {
     let mut bodies = bodies(bench.corpus)?;
+    let sink = Sink::start()?;
     (0..runs)
         .map(|run| {
             let folder = bench.folder(&format!("spans-{run}"))?;
             let (pod, _) = Bench::pod(&folder)?;
-            let mut sidecar = bench.start(&folder, &pod, Peers::default())?;
+            let mut sidecar = bench.start(&folder, &pod, Peers::only(&sink))?;
             let pid = sidecar.id()?;
             let sent = send(sidecar.settings().spans, &mut bodies, spans)?;
             let seconds = proc::cpu_seconds(pid).context("read the CPU time of the sidecar")?;

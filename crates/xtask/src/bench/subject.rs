@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::sink::Sink;
 use crate::demo::ports::Ports;
 use crate::demo::settings::Settings;
 use crate::demo::sidecar::Sidecar;
@@ -34,6 +35,16 @@ pub(super) struct Peers {
     pub(super) forward: Option<SocketAddr>,
     /// An Elasticsearch.
     pub(super) elastic: Option<SocketAddr>,
+}
+
+impl Peers {
+    /// A counting sink and nobody else.
+    pub(super) fn only(sink: &Sink) -> Self {
+        Self {
+            forward: Some(sink.address()),
+            ..Self::default()
+        }
+    }
 }
 
 impl<'a> Bench<'a> {
