@@ -186,3 +186,6 @@ fn foreign_level(fields: &mut Fields<'_>, members: &[Member]) {
         fields.record.severity = level;
     }
 }
+
+#[cfg(test)]
+mod tests;

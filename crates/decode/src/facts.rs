@@ -10,6 +10,7 @@ use model::record::{Field, Key, Record, Value};
 use model::time::UnixNanos;
 
 use crate::clf;
+use crate::secrets::MASK;
 
 /// Most names one line states; further ones would only narrow more.
 const NAMES_MAX: usize = 16;
@@ -182,7 +183,12 @@ fn names<'a>(
             return;
         }
     };
-    buffer.add(name, utf8(value));
+    // What was masked or replaced is not what the line says.
+    let changed = matches!(field.value, Value::Scratch(_))
+        && (find(value, MASK.as_bytes()).is_some() || find(value, "\u{fffd}".as_bytes()).is_some());
+    if !changed {
+        buffer.add(name, utf8(value));
+    }
 }
 
 /// Free fields name nothing but handles, directories, and ids under a key that says so.
@@ -215,10 +221,8 @@ fn paths<'a>(value: &'a [u8], buffer: &mut FactBuf<'a>) {
                     buffer.add(NameKey::AppContext, id(handle));
                 }
             }
-            Some(b'h' | b'k' | b'r') => {
-                if TEMPORARY.iter().any(|shape| rest.starts_with(shape)) {
-                    token(rest, buffer);
-                }
+            Some(b'h' | b'k' | b'r') if TEMPORARY.iter().any(|shape| rest.starts_with(shape)) => {
+                token(rest, buffer);
             }
             _ => {}
         }

@@ -151,13 +151,10 @@ impl<'a> Fields<'a> {
     /// Makes the text in the buffer valid and free of secrets; `None` if it already is.
     fn checked(&mut self) -> Option<Value> {
         let start = self.record.scratch.len();
-        let lossy = match self.valid {
-            true => None,
-            false => match String::from_utf8_lossy(&self.buffers.plain) {
-                std::borrow::Cow::Owned(lossy) => Some(lossy.into_bytes()),
-                std::borrow::Cow::Borrowed(_) => None,
-            },
-        };
+        let lossy = (!self.valid)
+            .then(|| String::from_utf8_lossy(&self.buffers.plain))
+            .filter(|lossy| lossy.as_bytes() != self.buffers.plain)
+            .map(|lossy| lossy.into_owned().into_bytes());
         let text = lossy.as_deref().unwrap_or(&self.buffers.plain);
         let masked = if self.suspicious {
             secrets::mask(text, &mut self.record.scratch)

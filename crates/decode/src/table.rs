@@ -288,9 +288,11 @@ impl Table {
 
 /// Mixes length, first and last eight bytes: enough to tell these keys apart.
 fn hash(key: &[u8]) -> usize {
-    let (first, last) = if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+    let long = key.first_chunk::<8>().zip(key.last_chunk::<8>());
+    let middle = key.first_chunk::<4>().zip(key.last_chunk::<4>());
+    let (first, last) = if let Some((first, last)) = long {
         (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-    } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+    } else if let Some((first, last)) = middle {
         let word = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
         (word(first), word(last))
     } else {

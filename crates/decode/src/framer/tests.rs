@@ -74,10 +74,12 @@ fn texts(records: &[Seen]) -> Vec<&str> {
 }
 
 fn cri(lines: &[(&str, &str)]) -> Vec<u8> {
+    let line = |(tag, text): &(&str, &str)| format!("{CRI} {tag} {text}\n");
     lines
         .iter()
-        .map(|(tag, text)| format!("{CRI} {tag} {text}\n"))
-        .collect::<String>()
+        .map(line)
+        .collect::<Vec<_>>()
+        .concat()
         .into_bytes()
 }
 
@@ -182,7 +184,7 @@ fn an_open_dump_waits_a_second() {
     let mut framer = Framer::new(FramerSettings::default());
     let mut count = 0;
     framer.push(0, 0, &cri(&[("stderr F", "panic: boom")]), NOW, &mut |_| {
-        count += 1
+        count += 1;
     });
     let deadline = framer.next_deadline().unwrap();
     assert_eq!(deadline, NOW.plus(1_000_000_000));
