@@ -23,7 +23,7 @@ fn chunk(number: u64) -> ChunkId {
 
 fn ack(chunk: ChunkId) -> Vec<u8> {
     let mut bytes = b"\x81\xa3ack".to_vec();
-    bytes.push(0xa0 | 24);
+    bytes.push(0xb8);
     bytes.extend_from_slice(chunk.as_bytes());
     bytes
 }
