@@ -153,3 +153,6 @@ where
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,7 @@ async fn recovers(label: &'static str, script: impl AsyncFnOnce(Peer)) {
     peer.request().await;
     script(peer).await;
     assert_eq!(lane.answer().await, (1, retry(label)));
-    assert_eq!(lane.counter(FAILURES, label), 1);
+    assert!((lane.counter(FAILURES, label) - 1.0).abs() < 0.1);
     lane.send(batch(&settings, 2, 0, &["m"])).await;
     let mut peer = Peer::accept(&listener).await;
     peer.request().await;
@@ -249,7 +249,10 @@ async fn items_with_different_outcomes() {
     ];
     assert_eq!(lane.answer().await, (1, Answer::Items(expected)));
     for outcome in ["delivered", "duplicate", "retry", "rejected"] {
-        assert_eq!(lane.counter(ITEMS, outcome), 1, "{outcome}");
+        assert!(
+            (lane.counter(ITEMS, outcome) - 1.0).abs() < 0.1,
+            "{outcome}"
+        );
     }
 }
 

@@ -74,7 +74,7 @@ impl Lane {
         rest
     }
 
-    pub(crate) fn counter(&self, name: &str, label: &str) -> u64 {
+    pub(crate) fn counter(&self, name: &str, label: &str) -> f64 {
         let families = self.registry.gather();
         let metrics = families
             .iter()
@@ -82,7 +82,7 @@ impl Lane {
             .flat_map(prometheus::proto::MetricFamily::get_metric);
         metrics
             .filter(|metric| metric.get_label().iter().any(|pair| pair.value() == label))
-            .map(|metric| metric.get_counter().get_value() as u64)
+            .map(|metric| metric.get_counter().get_value())
             .sum()
     }
 }
