@@ -18,13 +18,8 @@ pub(crate) fn from_forward(time: UnixNanos, json: String) -> Result<Incoming, se
     } else {
         facts.id.clone()
     };
-    Ok(Incoming {
-        id,
-        home: UnixNanos(facts.time).day().to_string(),
-        mode: Mode::Create,
-        json,
-        facts,
-    })
+    let home = UnixNanos(facts.time).day().to_string();
+    Ok(Incoming::new(id, home, Mode::Create, json, facts))
 }
 
 /// From one item of a bulk request.
@@ -35,13 +30,8 @@ pub(crate) fn from_bulk(
     json: String,
 ) -> Result<Incoming, serde_json::Error> {
     let facts = Facts::parse(&json)?;
-    Ok(Incoming {
-        id: id.unwrap_or_else(random_id),
-        home: index,
-        mode,
-        json,
-        facts,
-    })
+    let id = id.unwrap_or_else(random_id);
+    Ok(Incoming::new(id, index, mode, json, facts))
 }
 
 /// An id for a document that brings none: it will never be recognised as sent twice.

@@ -4,27 +4,35 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
-use super::answer::{Answer, Content};
-use super::api::failed;
+use super::answer::{Answer, Content, answer};
+use super::api::{failed, unavailable};
 use super::params::Params;
 use crate::serve::store::{Lane, ReceiptQuery, Store};
 
 /// Receipts that are read at once.
 const STEP: usize = 2000;
+/// Receipts that are answered in one piece, with its length; more are streamed.
+const PIECE_MAX: usize = 20_000;
+const CONTENT_TYPE: &str = "application/x-ndjson";
 
-/// Streams receipts; a limit of 0 or none means all that are there.
-pub(super) fn receipts(store: &Store, params: &Params) -> Answer {
+/// Answers receipts; a limit of 0 or none means all that are there.
+pub(super) async fn receipts(store: &Store, params: &Params) -> Answer {
     let query = match query(params) {
         Ok(query) => query,
         Err(reason) => return failed(StatusCode::BAD_REQUEST, &reason),
     };
+    if query.limit <= PIECE_MAX {
+        return match store.read(move |connection| query.page(connection)).await {
+            Ok(page) => answer(StatusCode::OK, CONTENT_TYPE, page.lines),
+            Err(error) => unavailable(&error),
+        };
+    }
     let (pieces, content) = mpsc::channel(2);
     tokio::spawn(stream(store.clone(), query, pieces));
     let mut answer = Response::new(Content::Stream(content));
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/x-ndjson"),
-    );
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     answer
 }
 

@@ -81,7 +81,7 @@ impl App {
             ["favicon.ico"] => page::asset("icon.svg"),
             ["api", "v1", "search"] => api::search(self, params).await,
             ["api", "v1", "request", trace] => api::request(self, trace).await,
-            ["api", "v1", "receipts"] => receipts::receipts(&self.store, params),
+            ["api", "v1", "receipts"] => receipts::receipts(&self.store, params).await,
             ["api", "v1", "stats"] => api::stats(self).await,
             ["health"] => answer(StatusCode::OK, "application/json", "{\"status\":\"ok\"}"),
             ["metrics"] => self.metrics_text(),

@@ -31,6 +31,7 @@ mod search;
 mod tests;
 mod writer;
 
+use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,6 +97,24 @@ pub(crate) struct Incoming {
     pub(crate) json: String,
     /// What was read from it.
     pub(crate) facts: Facts,
+    /// Hash of [`Incoming::json`].
+    content: i64,
+}
+
+impl Incoming {
+    /// A document that is found under `id` in `home`.
+    pub(crate) fn new(id: String, home: String, mode: Mode, json: String, facts: Facts) -> Self {
+        let mut hasher = twox_hash::XxHash3_64::new();
+        hasher.write(json.as_bytes());
+        Self {
+            content: hasher.finish().cast_signed(),
+            id,
+            home,
+            mode,
+            json,
+            facts,
+        }
+    }
 }
 
 /// What became of one document; committed when it is told.

@@ -216,16 +216,16 @@ pub(crate) fn request(
     Ok((documents, false))
 }
 
-/// How many documents there are, and how many of them the full-text index holds.
+/// How many documents there are (none is ever removed), and how many of them the full-text index
+/// holds.
 pub(crate) fn counts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    connection
-        .query_row(
-            "SELECT (SELECT count(*) FROM (SELECT 1 FROM documents)),
+    let (documents, indexed): (i64, i64) = connection.query_row(
+        "SELECT (SELECT coalesce(max(document), 0) FROM documents),
                 (SELECT value FROM state WHERE name = 'indexed')",
-            [],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
-        )
-        .map(|(documents, indexed)| (documents.unsigned_abs(), indexed.unsigned_abs()))
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok((documents.unsigned_abs(), indexed.unsigned_abs()))
 }
 
 impl Words {

@@ -36,13 +36,8 @@ fn line(number: usize, extra: &str) -> String {
 
 fn incoming(json: &str, mode: Mode) -> Incoming {
     let facts = Facts::parse(json).unwrap();
-    Incoming {
-        id: facts.id.clone(),
-        home: "2026.11.23".to_owned(),
-        mode,
-        json: json.to_owned(),
-        facts,
-    }
+    let (id, home) = (facts.id.clone(), "2026.11.23".to_owned());
+    Incoming::new(id, home, mode, json.to_owned(), facts)
 }
 
 impl Lab {

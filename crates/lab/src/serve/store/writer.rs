@@ -1,6 +1,5 @@
 //! The one thread that writes: group commit first, full-text index when nobody waits.
 
-use std::hash::Hasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -118,7 +117,6 @@ fn put(
     row: &Incoming,
     now: i64,
 ) -> rusqlite::Result<Stored> {
-    let content = content_hash(&row.json);
     let known: Option<(i64, i64, i64)> = transaction
         .prepare_cached(
             "SELECT receipt, document, content FROM receipts
@@ -129,13 +127,13 @@ fn put(
         })
         .optional()?;
     match known {
-        None => create(transaction, lane, row, content, now),
+        None => create(transaction, lane, row, now),
         Some((receipt, document, before)) => {
-            again(transaction, row, receipt, content != before)?;
+            again(transaction, row, receipt, row.content != before)?;
             if row.mode == Mode::Create {
                 return Ok(Stored::Duplicate);
             }
-            overwrite(transaction, row, document, receipt, content)?;
+            overwrite(transaction, row, document, receipt)?;
             Ok(Stored::Updated)
         }
     }
@@ -145,7 +143,6 @@ fn create(
     transaction: &Transaction<'_>,
     lane: Lane,
     row: &Incoming,
-    content: i64,
     now: i64,
 ) -> rusqlite::Result<Stored> {
     let key = document_key(row);
@@ -169,7 +166,7 @@ fn create(
             row.id,
             document,
             now,
-            content,
+            row.content,
             own
         ])?;
     Ok(Stored::Created)
@@ -222,7 +219,6 @@ fn overwrite(
     row: &Incoming,
     document: i64,
     receipt: i64,
-    content: i64,
 ) -> rusqlite::Result<()> {
     let facts = &row.facts;
     transaction
@@ -243,7 +239,7 @@ fn overwrite(
         ])?;
     transaction
         .prepare_cached("UPDATE receipts SET content = ?2, json = NULL WHERE receipt = ?1")?
-        .execute(params![receipt, content])?;
+        .execute(params![receipt, row.content])?;
     if document <= indexed(transaction)? {
         index_document(transaction, document, facts)?;
     }
@@ -336,12 +332,6 @@ fn none_if_empty(text: &str) -> Option<&str> {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn content_hash(json: &str) -> i64 {
-    let mut hasher = twox_hash::XxHash3_64::new();
-    hasher.write(json.as_bytes());
-    hasher.finish().cast_signed()
 }
 
 fn now_nanos() -> i64 {
