@@ -29,7 +29,8 @@
 //! let mut splitter = Splitter::new();
 //! splitter.push(br#"[{"traceId":"a1","id":"b2","name":"get /v2/projects","timestamp":5}]"#);
 //! let piece = splitter.next_piece(true).unwrap().unwrap();
-//! let facts = piece.spans()[0].facts(piece.run(), &mut SpanScratch::default()).unwrap();
+//! let mut scratch = SpanScratch::default();
+//! let facts = piece.spans()[0].facts(piece.run(), &mut scratch).unwrap();
 //! assert_eq!(facts.name, "get /v2/projects");
 //! ```
 

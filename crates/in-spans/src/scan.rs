@@ -8,8 +8,6 @@
 //! ids with dropped leading zeros, `null` for anything, numbers as tags, numbers written as strings.
 //! A key that comes twice counts with its last value.
 
-use std::borrow::Cow;
-
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
@@ -19,12 +17,13 @@ use crate::error::{Fault, FaultKind};
 /// Deepest nesting inside a span.
 const DEPTH_MAX: u32 = 127;
 
-/// Where a string stands, without its quotes.
+/// Where a string stands, without its quotes, and whether it has escapes; small enough to be returned
+/// in registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Text {
     start: u32,
+    /// Twice the end, plus 1 if there are escapes.
     end: u32,
-    escaped: bool,
 }
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
@@ -78,15 +77,31 @@ impl RawSpan {
 }
 
 impl Text {
+    // The splitter keeps its buffer below 16 MiB, so positions fit.
+    #[inline]
+    fn new(start: usize, end: usize, escaped: bool) -> Self {
+        let position = |at| u32::try_from(at).unwrap_or(u32::MAX / 2);
+        Self {
+            start: position(start),
+            end: position(end) << 1 | u32::from(escaped),
+        }
+    }
+
+    #[inline]
+    const fn is_escaped(self) -> bool {
+        self.end & 1 == 1
+    }
+
+    #[inline]
     fn bytes(self, text: &[u8]) -> &[u8] {
-        text.get(self.start as usize..self.end as usize)
+        text.get(self.start as usize..(self.end >> 1) as usize)
             .unwrap_or_default()
     }
 
     // The scanner has checked that every span is UTF-8, so the default never replaces anything.
     fn resolve<'a>(self, run: &'a [u8], scratch: &'a mut String) -> &'a str {
         let text = std::str::from_utf8(self.bytes(run)).unwrap_or_default();
-        if !self.escaped {
+        if !self.is_escaped() {
             return text;
         }
         scratch.clear();
@@ -94,13 +109,15 @@ impl Text {
         scratch
     }
 
-    fn plain(self, text: &[u8]) -> Cow<'_, [u8]> {
-        if !self.escaped {
-            return Cow::Borrowed(self.bytes(text));
+    /// Shows the meaning of the string to `see`.
+    #[inline]
+    fn with<R>(self, text: &[u8], see: impl FnOnce(&[u8]) -> R) -> R {
+        if self.is_escaped() {
+            let mut plain = String::new();
+            unescape(&String::from_utf8_lossy(self.bytes(text)), &mut plain);
+            return see(plain.as_bytes());
         }
-        let mut plain = String::new();
-        unescape(&String::from_utf8_lossy(self.bytes(text)), &mut plain);
-        Cow::Owned(plain.into_bytes())
+        see(self.bytes(text))
     }
 }
 
@@ -112,8 +129,12 @@ impl Text {
 pub(crate) fn scan_span(text: &[u8], at: usize) -> Result<(RawSpan, usize), Fault> {
     let mut scanner = Scanner { text, at };
     let mut span = RawSpan::default();
-    scanner.expect(b'{', "an object")?;
-    scanner.members(|scanner, key| scanner.span_member(key, &mut span))?;
+    let scanned = scanner
+        .expect(b'{', Stop::Object)
+        .and_then(|()| scanner.members(|scanner, key| scanner.span_member(key, &mut span)));
+    if let Err(stop) = scanned {
+        return Err(fault(scanner.at, stop.kind()));
+    }
     let object = text.get(at..scanner.at).unwrap_or_default();
     if let Err(error) = std::str::from_utf8(object) {
         return Err(fault(at + error.valid_up_to(), FaultKind::Text));
@@ -126,37 +147,27 @@ struct Scanner<'a> {
     at: usize,
 }
 
-impl Scanner<'_> {
-    fn span_member(&mut self, key: Text, span: &mut RawSpan) -> Result<(), Fault> {
-        let text = self.text;
-        match &*key.plain(text) {
-            b"traceId" => {
-                let id = self.text_value()?;
-                span.trace = id.and_then(|id| TraceId::parse(&id.plain(text)));
-            }
-            b"id" => {
-                let id = self.text_value()?;
-                span.id = id.and_then(|id| SpanId::parse(&id.plain(text)));
-            }
-            b"parentId" => {
-                let id = self.text_value()?;
-                span.parent = id.and_then(|id| SpanId::parse(&id.plain(text)));
-            }
+impl<'a> Scanner<'a> {
+    fn span_member(&mut self, key: &[u8], span: &mut RawSpan) -> Result<(), Stop> {
+        match key {
+            b"traceId" => span.trace = self.id(TraceId::parse)?,
+            b"id" => span.id = self.id(SpanId::parse)?,
+            b"parentId" => span.parent = self.id(SpanId::parse)?,
             b"name" => span.name = self.text_value()?.unwrap_or_default(),
             b"kind" => {
                 let kind = self.text_value()?.unwrap_or_default();
-                span.kind = match &*kind.plain(text) {
+                span.kind = kind.with(self.text, |kind| match kind {
                     b"CLIENT" => SpanKind::Client,
                     b"SERVER" => SpanKind::Server,
                     _ => SpanKind::Unset,
-                };
+                });
             }
             b"timestamp" => span.timestamp_micros = self.micros()?,
             b"duration" => span.duration_micros = self.micros()?,
             b"localEndpoint" if self.peek()? == b'{' => {
                 self.at += 1;
                 self.members(|scanner, key| {
-                    if &*key.plain(text) == b"serviceName" {
+                    if key == b"serviceName" {
                         span.service = scanner.text_value()?.unwrap_or_default();
                         return Ok(());
                     }
@@ -173,18 +184,20 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn tag(&mut self, key: Text, span: &mut RawSpan) -> Result<(), Fault> {
-        match &*key.plain(self.text) {
+    #[inline]
+    fn tag(&mut self, key: &[u8], span: &mut RawSpan) -> Result<(), Stop> {
+        match key {
             b"rpc.method" => span.rpc_method = self.text_value()?,
             b"rpc.service" => span.rpc_service = self.text_value()?,
             b"db.statement" => span.statement = self.text_value()?,
             b"error" => {
                 let says = self.text_value()?;
-                span.failed |= says.is_some_and(|says| &*says.plain(self.text) != b"false");
+                span.failed |=
+                    says.is_some_and(|says| says.with(self.text, |says| says != b"false"));
             }
             b"otel.status_code" => {
                 let code = self.text_value()?.unwrap_or_default();
-                span.failed |= code.plain(self.text).eq_ignore_ascii_case(b"error");
+                span.failed |= code.with(self.text, |code| code.eq_ignore_ascii_case(b"error"));
             }
             _ => self.value()?,
         }
@@ -192,7 +205,7 @@ impl Scanner<'_> {
     }
 
     /// A handler that panicked says so only in an annotation that begins with `exception`.
-    fn annotations(&mut self, span: &mut RawSpan) -> Result<(), Fault> {
+    fn annotations(&mut self, span: &mut RawSpan) -> Result<(), Stop> {
         self.at += 1;
         self.elements(|scanner| {
             if scanner.peek()? != b'{' {
@@ -200,7 +213,7 @@ impl Scanner<'_> {
             }
             scanner.at += 1;
             scanner.members(|scanner, key| {
-                if &*key.plain(scanner.text) != b"value" {
+                if key != b"value" {
                     return scanner.value();
                 }
                 let value = scanner.text_value()?.unwrap_or_default();
@@ -210,11 +223,17 @@ impl Scanner<'_> {
         })
     }
 
+    fn id<I>(&mut self, parse: impl Fn(&[u8]) -> Option<I>) -> Result<Option<I>, Stop> {
+        let id = self.text_value()?;
+        Ok(id.and_then(|id| id.with(self.text, parse)))
+    }
+
     /// Steps over members of an object whose `{` is behind; `member` steps over each value.
     fn members(
         &mut self,
-        mut member: impl FnMut(&mut Self, Text) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let text: &'a [u8] = self.text;
         self.space();
         if self.peek()? == b'}' {
             self.at += 1;
@@ -222,12 +241,12 @@ impl Scanner<'_> {
         }
         loop {
             self.space();
-            self.expect(b'"', "a key in quotes")?;
+            self.expect(b'"', Stop::Key)?;
             let key = self.string()?;
             self.space();
-            self.expect(b':', "a colon")?;
+            self.expect(b':', Stop::Colon)?;
             self.space();
-            member(self, key)?;
+            key.with(text, |key| member(self, key))?;
             self.space();
             match self.peek()? {
                 b',' => self.at += 1,
@@ -235,7 +254,7 @@ impl Scanner<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return self.wrong("a comma or the end of the object"),
+                _ => return Err(Stop::ObjectGoesOn),
             }
         }
     }
@@ -243,8 +262,8 @@ impl Scanner<'_> {
     /// Steps over elements of an array whose `[` is behind; `element` steps over each value.
     fn elements(
         &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut element: impl FnMut(&mut Self) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         self.space();
         if self.peek()? == b']' {
             self.at += 1;
@@ -260,13 +279,13 @@ impl Scanner<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return self.wrong("a comma or the end of the array"),
+                _ => return Err(Stop::ArrayGoesOn),
             }
         }
     }
 
     /// A string, or a number or boolean taken as the text it is written with. Nothing else is text.
-    fn text_value(&mut self) -> Result<Option<Text>, Fault> {
+    fn text_value(&mut self) -> Result<Option<Text>, Stop> {
         match self.peek()? {
             b'"' => {
                 self.at += 1;
@@ -274,19 +293,15 @@ impl Scanner<'_> {
             }
             b'{' | b'[' | b'n' => self.value().map(|()| None),
             _ => {
-                let start = position(self.at);
+                let start = self.at;
                 self.value()?;
-                Ok(Some(Text {
-                    start,
-                    end: position(self.at),
-                    escaped: false,
-                }))
+                Ok(Some(Text::new(start, self.at, false)))
             }
         }
     }
 
     /// Microseconds, written as a number or as a string; 0 for what is no time.
-    fn micros(&mut self) -> Result<u64, Fault> {
+    fn micros(&mut self) -> Result<u64, Stop> {
         let text = self.text_value()?.unwrap_or_default();
         let text = std::str::from_utf8(text.bytes(self.text)).unwrap_or_default();
         if let Ok(micros) = text.parse() {
@@ -302,8 +317,18 @@ impl Scanner<'_> {
         Ok(micros as u64)
     }
 
+    /// Steps over any value.
+    #[inline]
+    fn value(&mut self) -> Result<(), Stop> {
+        if self.peek()? == b'"' {
+            self.at += 1;
+            return self.string().map(drop);
+        }
+        self.nested_value()
+    }
+
     /// Steps over any value, without recursion.
-    fn value(&mut self) -> Result<(), Fault> {
+    fn nested_value(&mut self) -> Result<(), Stop> {
         let mut depth = 0_u32;
         // One bit a level: 1 = object.
         let mut objects = 0_u128;
@@ -322,7 +347,7 @@ impl Scanner<'_> {
                         self.at += 1;
                     } else {
                         if depth == DEPTH_MAX {
-                            return Err(fault(self.at, FaultKind::Depth));
+                            return Err(Stop::Depth);
                         }
                         depth += 1;
                         objects = objects << 1 | u128::from(open == b'{');
@@ -336,7 +361,7 @@ impl Scanner<'_> {
                 b'f' => self.literal(b"false")?,
                 b'n' => self.literal(b"null")?,
                 b'-' | b'0'..=b'9' => self.number()?,
-                _ => return self.wrong("a value"),
+                _ => return Err(Stop::Value),
             }
             loop {
                 if depth == 0 {
@@ -360,27 +385,27 @@ impl Scanner<'_> {
                         depth -= 1;
                         objects >>= 1;
                     }
-                    _ => return self.wrong("a comma or the end of the value around it"),
+                    _ => return Err(Stop::GoesOn),
                 }
             }
         }
     }
 
-    fn key(&mut self) -> Result<(), Fault> {
-        self.expect(b'"', "a key in quotes")?;
+    fn key(&mut self) -> Result<(), Stop> {
+        self.expect(b'"', Stop::Key)?;
         self.string()?;
         self.space();
-        self.expect(b':', "a colon")
+        self.expect(b':', Stop::Colon)
     }
 
-    fn literal(&mut self, literal: &[u8]) -> Result<(), Fault> {
+    fn literal(&mut self, literal: &[u8]) -> Result<(), Stop> {
         for byte in literal {
-            self.expect(*byte, "true, false or null")?;
+            self.expect(*byte, Stop::Literal)?;
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), Fault> {
+    fn number(&mut self) -> Result<(), Stop> {
         if self.peek()? == b'-' {
             self.at += 1;
         }
@@ -404,9 +429,9 @@ impl Scanner<'_> {
     }
 
     /// At least one digit. A number inside an object always has a byte behind it.
-    fn digits(&mut self) -> Result<(), Fault> {
+    fn digits(&mut self) -> Result<(), Stop> {
         if !self.peek()?.is_ascii_digit() {
-            return self.wrong("a digit");
+            return Err(Stop::Digit);
         }
         while self.peek()?.is_ascii_digit() {
             self.at += 1;
@@ -416,8 +441,8 @@ impl Scanner<'_> {
 
     /// The rest of a string whose opening quote is behind.
     #[inline]
-    fn string(&mut self) -> Result<Text, Fault> {
-        let start = position(self.at);
+    fn string(&mut self) -> Result<Text, Stop> {
+        let start = self.at;
         let mut escaped = false;
         loop {
             while let Some(word) = self.text.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
@@ -430,39 +455,34 @@ impl Scanner<'_> {
             }
             match self.peek()? {
                 b'"' => {
-                    let end = position(self.at);
                     self.at += 1;
-                    return Ok(Text {
-                        start,
-                        end,
-                        escaped,
-                    });
+                    return Ok(Text::new(start, self.at - 1, escaped));
                 }
                 b'\\' => {
                     escaped = true;
                     self.at += 1;
                     self.escape()?;
                 }
-                0..0x20 => return Err(fault(self.at, FaultKind::Text)),
+                0..0x20 => return Err(Stop::Text),
                 _ => self.at += 1,
             }
         }
     }
 
     /// What stands behind a backslash.
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), Stop> {
         match self.peek()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
             b'u' => {
                 self.at += 1;
                 for _ in 0..4 {
                     if !self.peek()?.is_ascii_hexdigit() {
-                        return Err(fault(self.at, FaultKind::Text));
+                        return Err(Stop::Text);
                     }
                     self.at += 1;
                 }
             }
-            _ => return Err(fault(self.at, FaultKind::Text)),
+            _ => return Err(Stop::Text),
         }
         Ok(())
     }
@@ -475,24 +495,56 @@ impl Scanner<'_> {
     }
 
     #[inline]
-    fn peek(&self) -> Result<u8, Fault> {
+    fn peek(&self) -> Result<u8, Stop> {
         match self.text.get(self.at) {
             Some(byte) => Ok(*byte),
-            None => Err(fault(self.at, FaultKind::End)),
+            None => Err(Stop::End),
         }
     }
 
     #[inline]
-    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Fault> {
+    fn expect(&mut self, byte: u8, stop: Stop) -> Result<(), Stop> {
         if self.peek()? != byte {
-            return self.wrong(what);
+            return Err(stop);
         }
         self.at += 1;
         Ok(())
     }
+}
 
-    fn wrong(&self, expected: &'static str) -> Result<(), Fault> {
-        Err(fault(self.at, FaultKind::Expected(expected)))
+/// Why the scanner stopped, in a byte: it is returned from everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    End,
+    Text,
+    Depth,
+    Object,
+    Key,
+    Colon,
+    Value,
+    Literal,
+    Digit,
+    ObjectGoesOn,
+    ArrayGoesOn,
+    GoesOn,
+}
+
+impl Stop {
+    const fn kind(self) -> FaultKind {
+        FaultKind::Expected(match self {
+            Self::End => return FaultKind::End,
+            Self::Text => return FaultKind::Text,
+            Self::Depth => return FaultKind::Depth,
+            Self::Object => "an object",
+            Self::Key => "a key in quotes",
+            Self::Colon => "a colon",
+            Self::Value => "a value",
+            Self::Literal => "true, false or null",
+            Self::Digit => "a digit",
+            Self::ObjectGoesOn => "a comma or the end of the object",
+            Self::ArrayGoesOn => "a comma or the end of the array",
+            Self::GoesOn => "a comma or the end of the value around it",
+        })
     }
 }
 
@@ -501,11 +553,6 @@ const fn fault(at: usize, kind: FaultKind) -> Fault {
         at: at as u64,
         kind,
     }
-}
-
-// The splitter keeps its buffer below 16 MiB, so positions fit.
-fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// Marks (with its highest bit) the first byte of a little-endian word at which a string cannot just

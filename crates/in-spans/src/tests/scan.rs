@@ -51,7 +51,7 @@ fn is_accepted(body: &[u8]) -> bool {
     split([body], PIECE_BYTES).1.is_ok()
 }
 
-/// The same question, answered by serde_json.
+/// The same question, answered by `serde_json`.
 fn is_array_of_objects(body: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(body) else {
         return false;
