@@ -10,12 +10,11 @@ use std::sync::Arc;
 use model::time::UnixNanos;
 use serde_json::{Map, Value};
 
-use super::recording::{
-    Annotation, Endpoint, How, Ids, Line, Origin, Recording, RootSpan, Span,
-};
+use super::recording::{Annotation, Endpoint, How, Ids, Line, Origin, Recording, RootSpan, Span};
 use super::sites::Site;
 
-const GRPC_LIBRARY: &str = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc";
+const GRPC_LIBRARY: &str =
+    "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc";
 const MONGO_LIBRARY: &str =
     "go.opentelemetry.io/contrib/instrumentation/go.mongodb.org/mongo-driver/mongo/otelmongo";
 /// Spans know microseconds: a moment this much later is later for everybody.
@@ -93,7 +92,12 @@ impl Flow {
     }
 
     /// Prints through EMCO's logger, with values that are no text.
-    pub(super) fn log_members(&mut self, stage: &mut Stage, site: &Site, fields: Map<String, Value>) {
+    pub(super) fn log_members(
+        &mut self,
+        stage: &mut Stage,
+        site: &Site,
+        fields: Map<String, Value>,
+    ) {
         // A map of its own keeps the members in the order logrus gives them, whatever `Map` does.
         let mut members: BTreeMap<String, Value> = fields.into_iter().collect();
         let source = format!("file[{}:{}] func[{}]", site.file, site.line, site.function);
@@ -164,15 +168,21 @@ impl Flow {
             ("otel.library.name", MONGO_LIBRARY),
             ("otel.library.version", "semver:0.33.0"),
         ];
-        let micros = stage.ids.micros(300..9_000);
+        let micros = stage.ids.micros(300..22_000);
         self.wait(stage, "resources.find", micros, &tags, false);
     }
 
     /// Waits for etcd: reads, or writes.
     pub(super) fn etcd(&mut self, stage: &mut Stage, method: &str) {
-        let micros = stage.ids.micros(200..2_500);
+        let micros = stage.ids.micros(200..4_000);
         let name = format!("etcdserverpb.kv/{}", method.to_lowercase());
-        self.wait(stage, &name, micros, &grpc_tags("etcdserverpb.KV", method), true);
+        self.wait(
+            stage,
+            &name,
+            micros,
+            &grpc_tags("etcdserverpb.KV", method),
+            true,
+        );
     }
 
     /// Waits for another service, which works from the answered time on; closes the span when
@@ -205,7 +215,13 @@ impl Flow {
         self.work(stage, 5..50);
         let (start, id) = (self.at_ns, stage.ids.span());
         let tags = tags_of(tags, self.service);
-        self.client_span(stage, (name, id), (start, start + nanos), tags, has_messages);
+        self.client_span(
+            stage,
+            (name, id),
+            (start, start + nanos),
+            tags,
+            has_messages,
+        );
     }
 
     fn client_span(
@@ -353,7 +369,9 @@ fn common_log_time(at_ns: u64) -> String {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
     let (year, month, day) = UnixNanos(at_ns).day().civil();
-    let name = usize::try_from(month - 1).ok().and_then(|month| MONTHS.get(month));
+    let name = usize::try_from(month - 1)
+        .ok()
+        .and_then(|month| MONTHS.get(month));
     let second = at_ns / 1_000_000_000;
     format!(
         "{day:02}/{}/{year:04}:{:02}:{:02}:{:02} +0000",

@@ -87,7 +87,14 @@ impl Request {
             Way::Gateway | Way::Proxy => headers.proxy.clone(),
         };
         let place = (headers.trace.clone(), Some(parent));
-        let mut flow = Flow::begin(stage, self.service, handler_ns, How::Http, Some(origin), place);
+        let mut flow = Flow::begin(
+            stage,
+            self.service,
+            handler_ns,
+            How::Http,
+            Some(origin),
+            place,
+        );
         flow.work(stage, 20..200);
         let answer = handle(stage, &mut flow);
         flow.work(stage, 20..200);
@@ -95,7 +102,11 @@ impl Request {
         let path = self.path.split('?').next().unwrap_or_default();
         let name = format!("{} {path}", self.method);
         after.at_ns = flow.end(stage, &name) + stage.ids.micros(5..30);
-        let peer = if headers.way == Way::Straight { "127.0.0.1" } else { "127.0.0.6" };
+        let peer = if headers.way == Way::Straight {
+            "127.0.0.1"
+        } else {
+            "127.0.0.6"
+        };
         let line = (peer, self.method, self.path.as_str());
         after.common_log(stage, line, (answer.status, answer.bytes));
         let proxy_end = after.at_ns + stage.ids.micros(100..500);
@@ -107,7 +118,10 @@ impl Request {
             self.access(stage, &headers, (gateway_ns, gateway_end), answer, true);
         }
         let end = gateway_end + stage.ids.micros(100..400);
-        stage.recording.calls.push(self.call(headers, (at_ns, end), answer));
+        stage
+            .recording
+            .calls
+            .push(self.call(headers, (at_ns, end), answer));
         end
     }
 
@@ -126,7 +140,13 @@ impl Request {
             _ => [None, None],
         };
         let single = (headers.way == Way::Proxy).then(|| {
-            let Headers { trace, proxy, sampled, caller, .. } = headers;
+            let Headers {
+                trace,
+                proxy,
+                sampled,
+                caller,
+                ..
+            } = headers;
             format!("{trace}-{proxy}-{sampled}-{caller}")
         });
         let cluster = if is_gateway {
@@ -151,7 +171,13 @@ impl Request {
         });
         merge(&mut record, members);
         let proxy = if is_gateway { GATEWAY } else { self.service };
-        stage.recording.access(proxy, Access { end_ns: end, record });
+        stage.recording.access(
+            proxy,
+            Access {
+                end_ns: end,
+                record,
+            },
+        );
     }
 
     fn call(self, headers: Headers, (start_ns, end_ns): (u64, u64), answer: Answer) -> Call {
@@ -163,7 +189,8 @@ impl Request {
             end_ns,
             source: "127.0.1.11".to_owned(),
             via: if in_mesh { self.service } else { "gateway" }.to_owned(),
-            b3: in_mesh.then(|| format!("{}-{}-{}", headers.trace, headers.caller, headers.sampled)),
+            b3: in_mesh
+                .then(|| format!("{}-{}-{}", headers.trace, headers.caller, headers.sampled)),
             port: match headers.way {
                 Way::Gateway => None,
                 Way::Proxy => Some(port + 10_000),
@@ -190,7 +217,11 @@ impl Headers {
         } else {
             Way::Proxy
         };
-        let sampled = if way == Way::Gateway { SAMPLED_PERCENT } else { SAMPLED_IN_MESH_PERCENT };
+        let sampled = if way == Way::Gateway {
+            SAMPLED_PERCENT
+        } else {
+            SAMPLED_IN_MESH_PERCENT
+        };
         let is_sampled = percent(stage, sampled);
         let caller = stage.ids.span();
         let mut trace = stage.ids.trace();
@@ -203,7 +234,11 @@ impl Headers {
         if is_sampled && way != Way::Straight {
             received.replace_range(14..15, "9");
         }
-        let seen = if way == Way::Gateway { received.clone() } else { sent };
+        let seen = if way == Way::Gateway {
+            received.clone()
+        } else {
+            sent
+        };
         Self {
             way,
             sampled: if is_sampled { "1" } else { "0" },
