@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, demo, dist, peers, test, tidy};
+use crate::{bench, callmap, demo, dist, peers, test, tidy};
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Bench(bench::Args),
     /// Build what ships: a static binary.
     Dist,
+    /// Make the ledger's call map from the analysis of EMCO.
+    Callmap,
 }
 
 /// Runs the command that was typed.
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Peers => peers::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Dist => dist::run(),
+        Command::Callmap => callmap::run(),
     }
 }
 

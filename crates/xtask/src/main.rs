@@ -8,11 +8,13 @@
 //! | `peers` | installs the real servers the tests deliver to |
 //! | `bench` | measures the sidecar |
 //! | `dist` | builds what ships |
+//! | `callmap` | makes the ledger's call map |
 //!
 //! Knows the programs only from outside: their command lines, files and protocols.
 
 mod apt;
 mod bench;
+mod callmap;
 mod child;
 mod cli;
 mod demo;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Finding;
+use crate::callmap;
 use crate::workspace::read_text;
 
 /// How one file is made.
@@ -18,7 +19,11 @@ pub(crate) struct Generator {
 }
 
 /// All of them.
-pub(crate) const GENERATORS: &[Generator] = &[];
+pub(crate) const GENERATORS: &[Generator] = &[Generator {
+    output: callmap::OUTPUT,
+    make: callmap::make,
+    command: "cargo xtask callmap",
+}];
 
 /// Files that are not what their generator would make.
 pub(crate) fn check(root: &Path, generators: &[Generator]) -> Result<Vec<Finding>> {

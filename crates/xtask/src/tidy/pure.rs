@@ -29,7 +29,7 @@ const MODULES: [&str; 5] = ["fs", "net", "env", "process", "thread"];
 
 /// Code lines that reach outside.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
-    if !source.is_rust() || source.is_test() {
+    if !source.is_rust() || source.is_test {
         return Vec::new();
     }
     let is_pure_crate = PURE_CRATES
@@ -73,12 +73,10 @@ mod tests {
     use super::*;
 
     fn found(path: &str, line: &str) -> usize {
-        let source = Source {
-            path: path.to_owned(),
-            text: format!(
-                "//! May speak of std::fs and tokio::net.\n{line}\n#[cfg(test)]\nmod tests {{\n    use std::fs;\n}}\n"
-            ),
-        };
+        let text = format!(
+            "//! May speak of std::fs and tokio::net.\n{line}\n#[cfg(test)]\nmod tests {{\n    use std::fs;\n}}\n"
+        );
+        let source = Source::new(path.to_owned(), text);
         check(&source).len()
     }
 

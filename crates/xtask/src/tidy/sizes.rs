@@ -11,7 +11,7 @@ const MAIN_LINES_MAX: usize = 60;
 
 /// Sizes beyond the limits.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
-    if !source.is_rust() || source.is_test() || source.is_generated() {
+    if !source.is_rust() || source.is_test || source.is_generated() {
         return Vec::new();
     }
     let is_main = source.path.ends_with("/src/main.rs");
@@ -43,13 +43,9 @@ mod tests {
 
     fn source(path: &str, code: usize, tests: usize) -> Source {
         let tests = "    fn t() {}\n".repeat(tests);
-        Source {
-            path: path.to_owned(),
-            text: format!(
-                "{}#[cfg(test)]\nmod tests {{\n{tests}}}\n",
-                "fn a() {}\n".repeat(code)
-            ),
-        }
+        let code = "fn a() {}\n".repeat(code);
+        let text = format!("{code}#[cfg(test)]\nmod tests {{\n{tests}}}\n");
+        Source::new(path.to_owned(), text)
     }
 
     #[test]

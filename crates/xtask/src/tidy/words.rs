@@ -42,10 +42,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<String> {
-        let source = Source {
-            path: "a.rs".to_owned(),
-            text: text.to_owned(),
-        };
+        let source = Source::new("a.rs".to_owned(), text.to_owned());
         check(&source).into_iter().map(|f| f.place).collect()
     }
 
