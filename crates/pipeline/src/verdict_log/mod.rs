@@ -121,7 +121,6 @@ impl VerdictLog {
         let (checkpoint, saved) = checkpoint::Checkpoint::open(&dir.join("checkpoint"))?;
         let replay = recovery::replay(&spool, opened, lanes, saved)?;
         let handle = LogHandle::new(spool.clone(), bytes_max, checkpoint, &replay)?;
-        let share = limits.segment_bytes.min(bytes_max / 4) / 4;
         let log = Self {
             handle,
             spool,
@@ -133,7 +132,7 @@ impl VerdictLog {
             keys: replay.live_keys(),
             coverage: replay.coverage.clone(),
             retiring: Vec::new(),
-            buffer_bytes_max: usize::try_from(share)
+            buffer_bytes_max: usize::try_from(bytes_max / 16)
                 .unwrap_or(BUFFER_BYTES_MAX)
                 .min(BUFFER_BYTES_MAX),
         };

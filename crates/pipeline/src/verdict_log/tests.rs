@@ -1,1 +1,726 @@
+//! The log against a model, with crashes at every byte of every write, and with damage.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use model::document::RequestSummary;
+use model::ids::{DocumentId, SpanId, TraceId};
+use model::line::Stream;
+use model::time::{Day, UnixNanos};
+use model::verdict::{Outcome, Rule, User, UserSource, Verdict};
+use proptest::prelude::*;
+
+use super::decoder::Decoder;
+use super::format::Item;
+use super::*;
+use crate::entry::Totals;
+use crate::varint::Cursor;
+
+const LIMITS: Limits = Limits {
+    bytes_max: BYTES_MAX_MIN,
+    segment_bytes: 400,
+};
+
+fn open(dir: &Path, lanes: &[&str]) -> (VerdictLog, Recovery) {
+    VerdictLog::open(dir, LIMITS, lanes, QueueMetrics::default()).unwrap()
+}
+
+fn file(number: u8) -> FileEntry {
+    FileEntry {
+        key: FileKey([number; 16]),
+        container: format!("container-{number}"),
+        restart: u32::from(number),
+        path: format!("/var/log/pods/ns_pod_uid/container-{number}/0.log"),
+        first_seen_day: Day(20_000),
+    }
+}
+
+fn line(file: FileIndex, offset: u64, bytes: u32, verdict: Verdict) -> LineEntry {
+    let extent = Extent { offset, bytes };
+    let time = UnixNanos(1_795_406_977_672_424_268 + offset * 1_000_003);
+    LineEntry {
+        first: Part { file, extent },
+        time,
+        home: time.day(),
+        verdict,
+        ..LineEntry::default()
+    }
+}
+
+fn verdicts() -> impl Strategy<Value = Verdict> {
+    let trace = || (0u8..4).prop_map(|n| TraceId([n + 1; 16]));
+    let user = || {
+        (0u8..3).prop_map(|n| User {
+            id: format!("user-{n}").into(),
+            source: [
+                UserSource::ProxyClaim,
+                UserSource::Gateway,
+                UserSource::MutualTls,
+            ][usize::from(n)],
+        })
+    };
+    let outcomes = prop::sample::select(vec![
+        Outcome::Attributed,
+        Outcome::Ambiguous,
+        Outcome::Background,
+        Outcome::None,
+    ]);
+    (
+        outcomes,
+        prop::sample::select(Rule::ALL.to_vec()),
+        prop::option::of(trace()),
+        prop::option::of((0u8..4).prop_map(|n| SpanId([n + 1; 8]))),
+        prop::option::of(user()),
+        prop::collection::vec(trace(), 0..=8),
+        prop::option::of((trace(), prop::option::of(user()))),
+    )
+        .prop_map(
+            |(outcome, rule, trace, span, user, candidates, inferred)| Verdict {
+                outcome,
+                rule,
+                trace,
+                span,
+                user,
+                candidates,
+                inferred,
+            },
+        )
+}
+
+prop_compose! {
+    fn lines()(
+        first in (0u32..3, 0u64..1 << 40, any::<u32>()),
+        rest in prop::collection::vec((0u32..3, any::<u32>(), any::<u32>()), 0..3),
+        time: u64, day in 0u32..4_000_000, stdout: bool, partial: bool, split: bool,
+        verdict in verdicts(),
+    ) -> LineEntry {
+        let part = |(file, offset, bytes): (u32, u64, u32)| Part {
+            file: FileIndex(file),
+            extent: Extent { offset, bytes },
+        };
+        LineEntry {
+            first: part(first),
+            rest: rest.into_iter().map(|(f, o, b)| part((f, u64::from(o), b))).collect(),
+            time: UnixNanos(time),
+            home: Day(day),
+            stream: if stdout { Stream::Stdout } else { Stream::Stderr },
+            partial,
+            split,
+            verdict,
+        }
+    }
+}
+
+prop_compose! {
+    fn requests()(
+        numbers in (any::<u64>(), any::<u64>(), any::<u16>(), any::<u64>()), grpc: bool,
+        route in prop::option::of("/v2/[a-z]{0,9}"), text in ".{0,12}", failed: bool,
+        line_id: bool, verdict in verdicts(),
+    ) -> RequestEntry {
+        let (start, duration, status, lines) = numbers;
+        RequestEntry {
+            id: if line_id {
+                DocumentId::Line(FileKey([3; 16]), start)
+            } else {
+                DocumentId::Request(TraceId([1; 16]), SpanId([2; 8]))
+            },
+            home: UnixNanos(start).day(),
+            time: UnixNanos(start),
+            container: text.clone(),
+            summary: RequestSummary {
+                protocol: if grpc { "grpc" } else { "http" },
+                method: text.clone(),
+                path: text.clone(),
+                route,
+                status,
+                start: UnixNanos(start),
+                duration,
+                names: vec![("emco.project", text.clone()), ("emco.app", text)],
+                lines,
+                failed,
+            },
+            verdict,
+        }
+    }
+}
+
+fn items() -> impl Strategy<Value = Item> {
+    prop_oneof![
+        6 => lines().prop_map(Item::Line),
+        2 => requests().prop_map(|request| Item::Request(Box::new(request))),
+        1 => (0u8..5).prop_map(|n| Item::File(FileIndex(u32::from(n)), file(n))),
+        1 => (0u32..5).prop_map(|n| Item::Retired(FileIndex(n))),
+    ]
+}
+
+proptest! {
+    /// Every item is read back as it was written, whatever stood before it.
+    #[test]
+    fn items_are_read_back(items in prop::collection::vec(items(), 0..20)) {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        for _ in 0..2 {
+            for item in &items {
+                match item {
+                    Item::Line(line) => encoder.line(line),
+                    Item::Request(request) => encoder.request(request),
+                    Item::File(index, entry) => encoder.file(*index, entry),
+                    Item::Retired(index) => encoder.retired(*index),
+                }
+            }
+            let mut cursor = Cursor(&encoder.items);
+            for item in &items {
+                let read = decoder.next(&mut cursor).unwrap();
+                prop_assert_eq!(read.as_ref(), Some(item));
+            }
+            prop_assert_eq!(decoder.next(&mut cursor), Ok(None));
+            encoder.clear();
+            decoder.clear();
+        }
+    }
+
+    /// Foreign bytes never panic and end.
+    #[test]
+    fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let (mut decoder, mut cursor) = (Decoder::default(), Cursor(&bytes));
+        while let Ok(Some(_)) = decoder.next(&mut cursor) {}
+        let _judged = (format::read_payload(&bytes).is_ok(), Snapshot::read(&bytes).is_ok());
+    }
+}
+
+#[test]
+fn a_typical_line_costs_few_bytes() {
+    let mut encoder = Encoder::default();
+    for request in 0..10_u8 {
+        for place in 0..10 {
+            let verdict = Verdict {
+                outcome: Outcome::Attributed,
+                rule: Rule::Names,
+                trace: Some(TraceId([request + 1; 16])),
+                span: Some(SpanId([request + 1; 8])),
+                user: Some(User {
+                    id: Arc::from("somebody@example.org"),
+                    source: UserSource::Gateway,
+                }),
+                ..Verdict::default()
+            };
+            let offset = (u64::from(request) * 10 + place) * 337;
+            encoder.line(&line(FileIndex(1), offset, 337, verdict));
+        }
+    }
+    let bytes = encoder.items.len() / 100;
+    assert!(bytes <= 20, "{bytes} bytes a line");
+    encoder.clear();
+    encoder.line(&line(FileIndex(1), 1 << 30, 337, Verdict::default()));
+    assert!(encoder.items.len() <= 60);
+}
+
+/// All entries `lane` has not committed.
+fn left(log: &VerdictLog, lane: &str) -> Vec<(Position, Entry)> {
+    let mut reader = log.reader(lane).unwrap();
+    std::iter::from_fn(|| reader.next().unwrap()).collect()
+}
+
+fn entries(found: &[(Position, Entry)]) -> Vec<Entry> {
+    found.iter().map(|(_, entry)| entry.clone()).collect()
+}
+
+fn delivered(count: u64) -> Totals {
+    Totals {
+        delivered: count,
+        ..Totals::default()
+    }
+}
+
+/// Copies a log, with one of its files cut to some length.
+fn crashed(dir: &Path, name: &str, bytes: usize) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let target = copy.path().join(path.file_name().unwrap());
+        let mut content = std::fs::read(&path).unwrap();
+        if path.ends_with(name) {
+            content.truncate(bytes);
+        }
+        std::fs::write(target, content).unwrap();
+    }
+    copy
+}
+
+fn segments(dir: &Path) -> Vec<(String, usize)> {
+    let mut found: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".seg"))
+        .filter_map(|entry| {
+            // It may have been removed since it was listed.
+            let bytes = usize::try_from(entry.metadata().ok()?.len()).unwrap();
+            Some((entry.file_name().into_string().unwrap(), bytes))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Lines of these lengths, into one of two files.
+    Append(u8, Vec<u32>, Verdict),
+    Request(RequestEntry),
+    Flush,
+    /// A lane delivers about so many entries.
+    Commit(bool, usize),
+    Sync,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let append = (0u8..2, prop::collection::vec(1u32..300, 1..5), verdicts());
+    let step = prop_oneof![
+        6 => append.prop_map(|(file, lengths, verdict)| Step::Append(file, lengths, verdict)),
+        1 => requests().prop_map(Step::Request),
+        4 => Just(Step::Flush),
+        3 => (any::<bool>(), 0usize..8).prop_map(|(lane, count)| Step::Commit(lane, count)),
+        1 => Just(Step::Sync),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+const LANES: [&str; 2] = ["forward", "elastic"];
+
+/// What must be true of a log, whatever happened to its process.
+struct Model {
+    flushed: Vec<Entry>,
+    buffered: Vec<Entry>,
+    committed: [usize; 2],
+    ends: [u64; 2],
+    covered: [u64; 2],
+    files: [FileIndex; 2],
+}
+
+impl Model {
+    fn new(log: &mut VerdictLog) -> Self {
+        Self {
+            flushed: Vec::new(),
+            buffered: Vec::new(),
+            committed: [0; 2],
+            ends: [0; 2],
+            covered: [0; 2],
+            files: [log.register_file(file(0)), log.register_file(file(1))],
+        }
+    }
+
+    fn take(&mut self, step: &Step, log: &mut VerdictLog, dir: &Path) {
+        match step {
+            Step::Append(which, lengths, verdict) => {
+                let which = usize::from(*which);
+                for bytes in lengths {
+                    let entry = line(self.files[which], self.ends[which], *bytes, verdict.clone());
+                    log.append_line(&entry).unwrap();
+                    self.ends[which] += u64::from(*bytes);
+                    self.buffered.push(Entry::Line(entry));
+                }
+            }
+            Step::Request(request) => {
+                log.append_request(request).unwrap();
+                self.buffered
+                    .push(Entry::Request(Box::new(request.clone())));
+            }
+            Step::Flush => {
+                log.flush().unwrap();
+                self.flushed.append(&mut self.buffered);
+                self.covered = self.ends;
+            }
+            Step::Commit(lane, count) => {
+                let lane = usize::from(*lane);
+                let found = left(log, LANES[lane]);
+                if let Some((position, _)) = found.iter().take(*count).next_back() {
+                    let count = found.len().min(*count);
+                    let done = delivered(count as u64);
+                    log.handle().commit(LANES[lane], *position, &done).unwrap();
+                    self.committed[lane] += count;
+                }
+            }
+            Step::Sync => log.handle().sync().unwrap(),
+            Step::Reopen => {
+                let (reopened, recovery) = open(dir, &LANES);
+                *log = reopened;
+                self.buffered.clear();
+                self.ends = self.covered;
+                self.check(log, &recovery);
+                self.files = [log.register_file(file(0)), log.register_file(file(1))];
+            }
+        }
+    }
+
+    fn check(&self, log: &VerdictLog, recovery: &Recovery) {
+        assert_eq!(recovery.notes, Vec::<String>::new());
+        assert_eq!(recovery.sequence, self.flushed.len() as u64);
+        for (lane, committed) in LANES.iter().zip(self.committed) {
+            assert_eq!(
+                entries(&left(log, lane)),
+                self.flushed[committed..],
+                "{lane}"
+            );
+            let (position, totals) = log.handle().position(lane).unwrap();
+            assert_eq!(position.sequence, committed as u64);
+            assert_eq!(totals, delivered(committed as u64));
+        }
+        for (number, covered) in (0_u8..).zip(self.covered) {
+            let coverage = recovery.coverage.get(&file(number).key);
+            let coverage = coverage.cloned().unwrap_or_default();
+            assert_eq!(
+                (coverage.first_uncovered(), coverage.end()),
+                (covered, covered)
+            );
+        }
+        for (index, entry) in &recovery.files {
+            assert_eq!(log.handle().file(*index).as_ref(), Some(entry));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever a lane could have seen is there after a crash at any byte of the next write, with
+    /// the same verdict; what was being written is not there in part; the file's coverage says
+    /// exactly the same.
+    #[test]
+    fn a_kill_at_any_byte_changes_no_verdict(steps in steps(), last in lines()) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(dir.path(), &LANES);
+        let mut model = Model::new(&mut log);
+        for step in steps.iter().chain([&Step::Flush]) {
+            model.take(step, &mut log, dir.path());
+        }
+        let before = segments(dir.path());
+        log.append_line(&LineEntry { first: line(model.files[0], model.ends[0], 5, Verdict::default()).first, rest: Vec::new(), ..last }).unwrap();
+        log.flush().unwrap();
+        let after = segments(dir.path());
+        let (name, whole) = after.last().unwrap();
+        let start = before.iter().find(|held| held.0 == *name).map_or(0, |held| held.1);
+        prop_assert!(*whole > start);
+        for bytes in start..*whole {
+            let copy = crashed(dir.path(), name, bytes);
+            let (log, recovery) = open(copy.path(), &LANES);
+            model.check(&log, &recovery);
+        }
+    }
+
+    /// Every record counts once for every lane: what it is through with and what is left are all
+    /// there ever was, over any restarts.
+    #[test]
+    fn the_totals_of_a_lane_survive_restarts(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = open(dir.path(), &LANES);
+        let mut model = Model::new(&mut log);
+        for step in steps.iter().chain([&Step::Flush, &Step::Reopen, &Step::Sync, &Step::Reopen]) {
+            model.take(step, &mut log, dir.path());
+            for lane in LANES {
+                let (_, totals) = log.handle().position(lane).unwrap();
+                let left = left(&log, lane).len() as u64;
+                prop_assert_eq!(totals.sum() + left, model.flushed.len() as u64);
+            }
+        }
+    }
+}
+
+/// A log of `count` lines of one file, one flush each, in several segments.
+fn filled(dir: &Path, count: u64) -> (VerdictLog, FileIndex) {
+    let (mut log, _) = open(dir, &LANES);
+    let index = log.register_file(file(0));
+    for number in 0..count {
+        log.append_line(&line(index, number * 10, 10, Verdict::default()))
+            .unwrap();
+        log.flush().unwrap();
+    }
+    (log, index)
+}
+
+fn commit_all(log: &VerdictLog, lane: &str) {
+    let found = left(log, lane);
+    if let Some((position, _)) = found.last() {
+        let done = delivered(found.len() as u64);
+        log.handle().commit(lane, *position, &done).unwrap();
+    }
+}
+
+fn flip(dir: &Path, segment: usize, offset: usize) {
+    let path = dir.join(&segments(dir)[segment].0);
+    let mut content = std::fs::read(&path).unwrap();
+    content[offset] ^= 0x10;
+    std::fs::write(path, content).unwrap();
+}
+
+#[test]
+fn damage_that_a_lane_has_not_passed_is_read_again_from_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 60);
+    commit_all(&log, LANES[0]);
+    drop(log);
+    assert!(segments(dir.path()).len() > 3);
+    flip(dir.path(), 1, 300);
+    let (log, recovery) = open(dir.path(), &LANES);
+    assert!(!recovery.notes.is_empty());
+    let seen = entries(&left(&log, LANES[1]));
+    let coverage = &recovery.coverage[&file(0).key];
+    assert!(seen.len() < 60 && coverage.end() == 600);
+    for number in 0..60 {
+        let there = seen.iter().any(
+            |entry| matches!(entry, Entry::Line(line) if line.first.extent.offset == number * 10),
+        );
+        assert_eq!(coverage.contains(number * 10), there, "line {number}");
+    }
+}
+
+#[test]
+fn damage_that_all_lanes_have_passed_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 60);
+    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    drop(log);
+    flip(dir.path(), 1, 300);
+    let (_, recovery) = open(dir.path(), &LANES);
+    assert!(
+        recovery.notes[0].contains("every lane had delivered"),
+        "{:?}",
+        recovery.notes
+    );
+    assert_eq!(recovery.coverage[&file(0).key].ranges(), [(0, 600)]);
+}
+
+#[test]
+fn damage_at_the_very_beginning_is_read_again_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 60);
+    drop(log);
+    flip(dir.path(), 0, 12);
+    let (log, recovery) = open(dir.path(), &LANES);
+    let seen = left(&log, LANES[0]).len() as u64;
+    let coverage = &recovery.coverage[&file(0).key];
+    assert_eq!((coverage.first_uncovered(), coverage.end()), (0, 600));
+    assert_eq!(coverage.ranges(), [(600 - seen * 10, 600)]);
+}
+
+#[test]
+fn a_lost_checkpoint_sends_the_whole_log_again_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 10);
+    commit_all(&log, LANES[0]);
+    drop(log);
+    std::fs::write(dir.path().join("checkpoint"), [0xff; 9000]).unwrap();
+    let (log, recovery) = open(dir.path(), &LANES);
+    assert!(
+        recovery.notes[0].contains("sends the whole log again"),
+        "{:?}",
+        recovery.notes
+    );
+    assert_eq!(left(&log, LANES[0]).len(), 10);
+    assert_eq!(recovery.coverage[&file(0).key].ranges(), [(0, 100)]);
+}
+
+#[test]
+fn a_checkpoint_write_that_is_torn_at_any_byte_keeps_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 10);
+    let found = left(&log, LANES[0]);
+    log.handle()
+        .commit(LANES[0], found[3].0, &delivered(4))
+        .unwrap();
+    let before = std::fs::read(dir.path().join("checkpoint")).unwrap();
+    log.handle()
+        .commit(LANES[0], found[6].0, &delivered(3))
+        .unwrap();
+    let after = std::fs::read(dir.path().join("checkpoint")).unwrap();
+    let changed: Vec<_> = (0..after.len())
+        .filter(|at| before.get(*at) != Some(&after[*at]))
+        .collect();
+    for torn in &changed {
+        let copy = crashed(dir.path(), "nothing", 0);
+        let mut content = before.clone();
+        content.resize(after.len(), 0);
+        changed
+            .iter()
+            .filter(|at| *at < torn)
+            .for_each(|at| content[*at] = after[*at]);
+        std::fs::write(copy.path().join("checkpoint"), content).unwrap();
+        let (log, recovery) = open(copy.path(), &LANES);
+        assert_eq!(recovery.notes, Vec::<String>::new());
+        assert_eq!(left(&log, LANES[0]).len(), 6, "torn at {torn}");
+    }
+}
+
+#[test]
+fn after_a_power_loss_behind_a_checkpoint_the_lane_goes_on_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 6);
+    commit_all(&log, LANES[0]);
+    drop(log);
+    let (name, bytes) = segments(dir.path()).pop().unwrap();
+    let copy = crashed(dir.path(), &name, bytes - 20);
+    let (mut log, recovery) = open(copy.path(), &LANES);
+    assert!(
+        recovery.notes[0].contains("read again"),
+        "{:?}",
+        recovery.notes
+    );
+    let lost = recovery.coverage[&file(0).key].end();
+    assert!(lost < 60);
+    let index = log.register_file(file(0));
+    log.append_line(&line(index, lost, 10, Verdict::default()))
+        .unwrap();
+    log.flush().unwrap();
+    assert_eq!(left(&log, LANES[0]).len(), 1);
+}
+
+#[test]
+fn an_unknown_version_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits::default();
+    let (spool, _) = Spool::open(dir.path(), limits, QueueMetrics::default()).unwrap();
+    spool.append(KIND_ENTRIES, 1, &[9, 0, 0, 0]).unwrap();
+    drop(spool);
+    let (mut log, recovery) = open(dir.path(), &LANES);
+    assert!(
+        recovery.notes[0].contains("version 9"),
+        "{:?}",
+        recovery.notes
+    );
+    let index = log.register_file(file(0));
+    log.append_line(&line(index, 0, 10, Verdict::default()))
+        .unwrap();
+    log.flush().unwrap();
+    assert_eq!(left(&log, LANES[0]).len(), 1);
+}
+
+#[test]
+fn a_lane_that_is_new_begins_at_what_is_left_and_others_keep_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = filled(dir.path(), 60);
+    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    log.handle().sync().unwrap();
+    drop(log);
+    let (log, recovery) = open(dir.path(), &["elastic", "new"]);
+    assert_eq!(recovery.notes, Vec::<String>::new());
+    assert_eq!(left(&log, "elastic"), []);
+    let found = left(&log, "new");
+    assert!(!found.is_empty() && found.len() < 60);
+    assert!(matches!(
+        log.reader("forward"),
+        Err(Error::UnknownLane { .. })
+    ));
+}
+
+#[test]
+fn renamed_and_retired_files_are_remembered_as_long_as_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, index) = filled(dir.path(), 2);
+    let renamed = FileEntry {
+        path: "/elsewhere/0.log.20260101".to_owned(),
+        ..file(0)
+    };
+    assert_eq!(log.register_file(renamed.clone()), index);
+    log.retire_file(index);
+    log.flush().unwrap();
+    drop(log);
+    let (mut log, recovery) = open(dir.path(), &LANES);
+    assert!(
+        recovery.files.is_empty(),
+        "no more lines are expected of it"
+    );
+    assert_eq!(
+        log.handle().file(index).as_deref(),
+        Some(&renamed),
+        "lanes still need it"
+    );
+    let again = log.register_file(file(0));
+    assert!(again > index);
+    for number in 0..60 {
+        log.append_line(&line(again, number * 10, 10, Verdict::default()))
+            .unwrap();
+        log.flush().unwrap();
+        LANES.iter().for_each(|lane| commit_all(&log, lane));
+        log.handle().sync().unwrap();
+    }
+    assert_eq!(log.handle().file(index), None);
+    drop(log);
+    let (log, _) = open(dir.path(), &LANES);
+    assert_eq!(log.handle().file(index), None);
+}
+
+#[test]
+fn recent_entries_are_shown_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, index) = filled(dir.path(), 20);
+    commit_all(&log, LANES[0]);
+    let since = line(index, 120, 10, Verdict::default()).time;
+    let mut offsets = Vec::new();
+    log.recent(since, |entry| {
+        if let Entry::Line(line) = entry {
+            offsets.push(line.first.extent.offset);
+        }
+    })
+    .unwrap();
+    assert_eq!(
+        offsets,
+        (12..20).map(|number| number * 10).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_log_makes_the_head_wait_until_the_slowest_lane_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        bytes_max: BYTES_MAX_MIN,
+        segment_bytes: 16 << 10,
+    };
+    let (mut log, _) =
+        VerdictLog::open(dir.path(), limits, &LANES, QueueMetrics::default()).unwrap();
+    let index = log.register_file(file(0));
+    let mut number = 0;
+    let full = loop {
+        let entry = line(index, number * 1000, 10, Verdict::default());
+        if let Err(error) = log.append_line(&entry) {
+            break error;
+        }
+        number += 1;
+    };
+    assert!(matches!(full, Error::Full), "{full}");
+    assert!(!log.handle().has_room() && log.handle().segments_bytes() <= limits.bytes_max);
+    commit_all(&log, LANES[0]);
+    log.handle().sync().unwrap();
+    assert!(!log.handle().has_room(), "the other lane has not moved");
+    let handle = log.handle();
+    let waiting = tokio::spawn(async move { handle.room().await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    commit_all(&log, LANES[1]);
+    log.handle().sync().unwrap();
+    waiting.await.unwrap();
+    log.flush().unwrap();
+    let left = left(&log, LANES[0]);
+    assert_eq!(left.last().unwrap().0.sequence, number);
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_go_once_they_are_delivered_and_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, index) = filled(dir.path(), 60);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (handle, stopped) = (log.handle(), stop.clone());
+    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    assert!(segments(dir.path()).len() > 3);
+    let keeper = tokio::spawn(async move { handle.keep_synced(stopped).await });
+    let trimmed = async {
+        while segments(dir.path()).len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    trimmed.await;
+    log.append_line(&line(index, 600, 10, Verdict::default()))
+        .unwrap();
+    log.flush().unwrap();
+    stop.cancel();
+    keeper.await.unwrap();
+}
