@@ -1,1 +1,24 @@
-fn main() {}
+//! `emco-observer`: the sidecar beside every EMCO service.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod admin;
+mod cli;
+mod command;
+mod documents;
+mod environment;
+mod evidence;
+mod head;
+mod lanes;
+mod origin;
+mod run;
+mod settings;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    command::execute(cli::Arguments::parse())
+}

@@ -14,7 +14,10 @@ const INTERVALS_MAX: usize = 16_384;
 impl Busy {
     /// Adds the interval of one synchronous client span.
     pub(crate) fn add(&mut self, start: u64, end: u64) {
-        let (start, end) = (start.saturating_add(EDGE_NANOS), end.saturating_sub(EDGE_NANOS));
+        let (start, end) = (
+            start.saturating_add(EDGE_NANOS),
+            end.saturating_sub(EDGE_NANOS),
+        );
         if start >= end || self.intervals.len() >= INTERVALS_MAX {
             return;
         }
@@ -39,7 +42,9 @@ impl Busy {
     }
 
     fn absorb_after(&mut self, at: usize) {
-        let Some(&(_, end)) = self.intervals.get(at) else { return };
+        let Some(&(_, end)) = self.intervals.get(at) else {
+            return;
+        };
         let mut last = at + 1;
         let mut reach = end;
         while let Some(&(start, end)) = self.intervals.get(last) {

@@ -112,7 +112,17 @@ impl CallMap {
                     joined: flags.contains('j'),
                     name,
                 }),
-                ["s", file, line, function, flags, entries, asyncs, background, text] => {
+                [
+                    "s",
+                    file,
+                    line,
+                    function,
+                    flags,
+                    entries,
+                    asyncs,
+                    background,
+                    text,
+                ] => {
                     let reach = Reach {
                         entries: hex128(entries),
                         asyncs: hex64(asyncs),
@@ -120,7 +130,11 @@ impl CallMap {
                         startup: flags.contains('u'),
                     };
                     let statements = map.sites.entry(line.parse().unwrap_or(0)).or_default();
-                    statements.push(Statement { file, function, reach });
+                    statements.push(Statement {
+                        file,
+                        function,
+                        reach,
+                    });
                     if *text != "-" {
                         map.texts.push((text, reach));
                     }
@@ -188,7 +202,6 @@ impl CallMap {
             .enumerate()
             .filter(move |(id, _)| set >> id & 1 == 1)
     }
-
 }
 
 /// The set that holds only `entry`.
@@ -202,7 +215,13 @@ impl Entry {
         let path = path.split('?').next().unwrap_or_default();
         let segments = path.split('/').skip(1).collect();
         let (grpc, loose) = (kind != "http", kind == "loose");
-        Self { grpc, loose, name, method, segments }
+        Self {
+            grpc,
+            loose,
+            name,
+            method,
+            segments,
+        }
     }
 
     /// The route template without method and query matcher; empty for gRPC.
@@ -214,10 +233,14 @@ impl Entry {
     fn fits(&self, method: &str, segments: &[&str]) -> bool {
         (self.method == "*" || self.method.eq_ignore_ascii_case(method))
             && self.segments.len() == segments.len()
-            && self.segments.iter().zip(segments).all(|(template, actual)| {
-                (template.starts_with('{') && !actual.is_empty())
-                    || template.eq_ignore_ascii_case(actual)
-            })
+            && self
+                .segments
+                .iter()
+                .zip(segments)
+                .all(|(template, actual)| {
+                    (template.starts_with('{') && !actual.is_empty())
+                        || template.eq_ignore_ascii_case(actual)
+                })
     }
 
     fn names<'a>(&self, segments: &[&'a str]) -> Vec<PathName<'a>> {
@@ -266,13 +289,26 @@ mod tests {
         let text = map.text("Added Cluster: edge01 ").unwrap();
         assert!(text.entries & bit(entry) != 0);
         assert_eq!(map.route("POST", "/v2/nothing/here"), None);
-        assert_eq!(map.site(&Site { file: "nowhere.go", line: 1, function: "x.Y" }), None);
+        assert_eq!(
+            map.site(&Site {
+                file: "nowhere.go",
+                line: 1,
+                function: "x.Y"
+            }),
+            None
+        );
     }
 
     #[test]
     fn literals_that_newer_compilers_name_otherwise_are_the_same_site() {
         let map = CallMap::of("rsync").unwrap();
-        let site = |function| map.site(&Site { file: "helpers.go", line: 44, function });
+        let site = |function| {
+            map.site(&Site {
+                file: "helpers.go",
+                line: 44,
+                function,
+            })
+        };
         assert!(site("utils.init.func1").is_some());
         assert_eq!(site("utils.init.func1"), site("utils.glob..func1"));
     }
@@ -282,7 +318,10 @@ mod tests {
         for line in TABLE.lines() {
             if let Some(service) = line.strip_prefix("service\t") {
                 let map = CallMap::of(service).unwrap();
-                assert!(!map.entries.is_empty() && map.entries.len() <= 128, "{service}");
+                assert!(
+                    !map.entries.is_empty() && map.entries.len() <= 128,
+                    "{service}"
+                );
                 assert!(!map.sites.is_empty() && map.roots.len() <= 64, "{service}");
             }
         }

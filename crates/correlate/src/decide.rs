@@ -24,7 +24,11 @@ pub(crate) enum Candidate {
 }
 
 /// Decides a printed line.
-pub(crate) fn printed(state: &mut State, line: &Waiting, printed: &Printed) -> (Verdict, Option<usize>) {
+pub(crate) fn printed(
+    state: &mut State,
+    line: &Waiting,
+    printed: &Printed,
+) -> (Verdict, Option<usize>) {
     let (mut candidates, mut rule) = possible(state, line, printed);
     if apply_tokens(state, line, printed, &mut candidates) {
         rule = match rule {
@@ -56,18 +60,31 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
         }
     }
     candidates.extend(without_span(state, line, printed, &mut struck));
-    if state.in_gap(line) {
+    if state.in_gap(line) && gap_matters(state, printed.reach) {
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
     (candidates, rule)
 }
 
+/// Whether spans that are missing can hide somebody who reaches the statement: a request that came
+/// around the proxy, or work without a request.
+fn gap_matters(state: &State, reach: Reach) -> bool {
+    !state.origins.proxied.complete() || reach.background | reach.asyncs != 0
+}
+
 /// Strikes out whoever cannot own the line's tokens; answers whether that changed anything.
-fn apply_tokens(state: &State, line: &Waiting, printed: &Printed, candidates: &mut Vec<Candidate>) -> bool {
+fn apply_tokens(
+    state: &State,
+    line: &Waiting,
+    printed: &Printed,
+    candidates: &mut Vec<Candidate>,
+) -> bool {
     let before = candidates.len();
     for (key, value) in &printed.names {
-        let Some(owners) = state.tokens.owners(*key, value) else { continue };
+        let Some(owners) = state.tokens.owners(*key, value) else {
+            continue;
+        };
         let exclusive = match key {
             NameKey::Token => true,
             // until its maker has ended, nobody else can know the id of a new AppContext
@@ -85,7 +102,9 @@ fn apply_tokens(state: &State, line: &Waiting, printed: &Printed, candidates: &m
             candidates.retain(owns);
         } else if *key == NameKey::AppContext {
             // a goroutine works on the AppContext that its own request made
-            let own = |candidate: &Candidate| !matches!(candidate, Candidate::Async(_)) || owns(candidate);
+            let own = |candidate: &Candidate| {
+                !matches!(candidate, Candidate::Async(_)) || owns(candidate)
+            };
             candidates.retain(own);
         }
     }
@@ -102,8 +121,13 @@ fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) 
     if !printed.names.iter().any(|name| tokens(&name)) {
         return;
     }
-    let traces: Option<Vec<TraceId>> = candidates.iter().map(|candidate| candidate.trace(state)).collect();
-    let Some(traces) = traces.filter(|traces| !traces.is_empty()) else { return };
+    let traces: Option<Vec<TraceId>> = candidates
+        .iter()
+        .map(|candidate| candidate.trace(state))
+        .collect();
+    let Some(traces) = traces.filter(|traces| !traces.is_empty()) else {
+        return;
+    };
     for (key, value) in printed.names.iter().filter(tokens) {
         state.tokens.narrow(*key, value, &traces);
     }
@@ -111,10 +135,17 @@ fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) 
 
 /// Remembers on which `AppContext`s a request acts, and when a worker is done.
 fn learn_contexts(state: &mut State, line: &Waiting, printed: &Printed, candidates: &[Candidate]) {
-    let contexts = printed.names.iter().filter(|(key, _)| *key == NameKey::AppContext);
+    let contexts = printed
+        .names
+        .iter()
+        .filter(|(key, _)| *key == NameKey::AppContext);
     if printed.receipt {
         if let [Candidate::Request(row)] = candidates {
-            let trace = state.origins.rows().get(*row).and_then(|origin| origin.trace);
+            let trace = state
+                .origins
+                .rows()
+                .get(*row)
+                .and_then(|origin| origin.trace);
             contexts.for_each(|(_, context)| state.starts.bind(trace, line.time, context));
         }
     } else if printed.worker_done {
@@ -148,7 +179,13 @@ fn strength(rule: Rule) -> u8 {
 }
 
 /// Whether an origin that was open at the line's time can have printed it; else what strikes it out.
-fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed: &Printed) -> Result<Candidate, Rule> {
+fn candidate(
+    state: &State,
+    row: usize,
+    origin: &Origin,
+    line: &Waiting,
+    printed: &Printed,
+) -> Result<Candidate, Rule> {
     let reach = printed.reach;
     let kind = state.kind_at(origin, line.time);
     if !can_reach(state, kind, reach) {
@@ -158,7 +195,11 @@ fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed
     if silenced && !elsewhere(state, kind, reach) {
         return Err(Rule::Blocked);
     }
-    if printed.names.iter().any(|(key, value)| origin.contradicts(*key, value)) {
+    if printed
+        .names
+        .iter()
+        .any(|(key, value)| origin.contradicts(*key, value))
+    {
         return Err(Rule::Names);
     }
     // the first statement of a handler comes before its first call
@@ -170,7 +211,9 @@ fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed
         Kind::Request { .. } => Candidate::Request(row),
         Kind::Unknown => Candidate::Unseen,
         Kind::Root(roots) => match state.map.as_ref() {
-            Some(map) if map.roots(roots).all(|(_, root)| root.started_by == 0) => Candidate::Background,
+            Some(map) if map.roots(roots).all(|(_, root)| root.started_by == 0) => {
+                Candidate::Background
+            }
             // whose request it may be is asked of the requests that start it
             Some(_) => return Err(Rule::NeverStarted),
             None => Candidate::Unseen,
@@ -183,7 +226,9 @@ fn candidate(state: &State, row: usize, origin: &Origin, line: &Waiting, printed
 fn elsewhere(state: &State, kind: Kind, reach: Reach) -> bool {
     let Some(map) = &state.map else { return true };
     match kind {
-        Kind::Request { entry, .. } => map.roots(reach.asyncs).any(|(_, root)| root.started_by & bit(entry) != 0),
+        Kind::Request { entry, .. } => map
+            .roots(reach.asyncs)
+            .any(|(_, root)| root.started_by & bit(entry) != 0),
         Kind::Root(_) | Kind::Unknown => false,
     }
 }
@@ -211,7 +256,12 @@ fn joined_entries(map: Option<&CallMap>, reach: Reach) -> u128 {
 }
 
 /// Origins that have no span of their own: start-up, loops, goroutines that requests started.
-fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut impl FnMut(Rule)) -> Vec<Candidate> {
+fn without_span(
+    state: &State,
+    line: &Waiting,
+    printed: &Printed,
+    struck: &mut impl FnMut(Rule),
+) -> Vec<Candidate> {
     let mut left = Vec::new();
     let reach = printed.reach;
     if reach.startup && state.starting_up(line.time) {
@@ -241,8 +291,14 @@ fn without_span(state: &State, line: &Waiting, printed: &Printed, struck: &mut i
         return left;
     }
     let stage = Stage::of(map, reach);
-    let (owners, excluded) = state.starts.owners(started_by, line.time, &printed.names, stage);
-    struck(if excluded { Rule::AppContext } else { Rule::NeverStarted });
+    let (owners, excluded) = state
+        .starts
+        .owners(started_by, line.time, &printed.names, stage);
+    struck(if excluded {
+        Rule::AppContext
+    } else {
+        Rule::NeverStarted
+    });
     let candidate = |start: &Start| start.trace.map_or(Candidate::Unseen, Candidate::Async);
     left.extend(owners.into_iter().map(candidate));
     if state.starts.overflow || state.restored(line.time) {
@@ -271,7 +327,11 @@ fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Op
             Candidate::Async(trace) => Some(*trace),
             Candidate::Request(index) => {
                 row = row.or(Some(*index));
-                state.origins.rows().get(*index).and_then(|origin| origin.trace)
+                state
+                    .origins
+                    .rows()
+                    .get(*index)
+                    .and_then(|origin| origin.trace)
             }
         };
         match trace {
@@ -281,15 +341,31 @@ fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Op
         }
     }
     let verdict = match (traces.as_slice(), untraced, background, unseen) {
-        ([], 0, true, false) => Verdict { outcome: Outcome::Background, rule: Rule::BackgroundSite, ..Verdict::default() },
+        ([], 0, true, false) => Verdict {
+            outcome: Outcome::Background,
+            rule: Rule::BackgroundSite,
+            ..Verdict::default()
+        },
         ([trace], 0, false, false) => {
             let row = row.filter(|_| candidates.len() == 1);
-            attributed(state, *trace, row.and_then(|row| state.origins.rows().get(row)?.span), rule)
+            attributed(
+                state,
+                *trace,
+                row.and_then(|row| state.origins.rows().get(row)?.span),
+                rule,
+            )
         }
-        ([], 0, false, _) => Verdict { rule: if unseen { Rule::Gap } else { Rule::None }, ..Verdict::default() },
+        ([], 0, false, _) => Verdict {
+            rule: if unseen { Rule::Gap } else { Rule::None },
+            ..Verdict::default()
+        },
         _ => Verdict {
             outcome: Outcome::Ambiguous,
-            rule: if rule == Rule::Gap { Rule::Gap } else { Rule::None },
+            rule: if rule == Rule::Gap {
+                Rule::Gap
+            } else {
+                Rule::None
+            },
             candidates: traces.into_iter().take(CANDIDATES_MAX).collect(),
             ..Verdict::default()
         },
@@ -298,7 +374,12 @@ fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Op
     (verdict, row)
 }
 
-pub(crate) fn attributed(state: &State, trace: TraceId, span: Option<SpanId>, rule: Rule) -> Verdict {
+pub(crate) fn attributed(
+    state: &State,
+    trace: TraceId,
+    span: Option<SpanId>,
+    rule: Rule,
+) -> Verdict {
     Verdict {
         outcome: Outcome::Attributed,
         rule,
@@ -324,10 +405,14 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
     let unknown = |origin: &Origin| origin.kind == Kind::Unknown && state.maybe_open(origin, line);
     let candidates: Vec<Candidate> = match (sure.as_slice(), fits.as_slice()) {
         ([row], _) => vec![Candidate::Request(*row)],
-        (_, []) if state.in_gap(line) || state.origins.rows().iter().any(unknown) => vec![Candidate::Unseen],
+        (_, []) if state.in_gap(line) || state.origins.rows().iter().any(unknown) => {
+            vec![Candidate::Unseen]
+        }
         _ => {
             let requests = fits.iter().map(|row| Candidate::Request(*row));
-            requests.chain((!fits.is_empty()).then_some(Candidate::Unseen)).collect()
+            requests
+                .chain((!fits.is_empty()).then_some(Candidate::Unseen))
+                .collect()
         }
     };
     conclude(state, &candidates, Rule::AccessLine)
@@ -344,29 +429,47 @@ fn rows_of(state: &State, line: &Waiting, access: &Access) -> Vec<usize> {
 fn others<'a>(state: &'a State, row: usize, line: &Waiting) -> impl Iterator<Item = &'a Waiting> {
     let origin = state.origins.rows().get(row);
     let ticket = line.ticket;
-    state.access_lines.iter().filter(move |other| match (&other.what, origin) {
-        (What::Access(access), Some(origin)) => other.ticket != ticket && is_access_of(origin, other, access),
-        _ => false,
-    })
+    state
+        .access_lines
+        .iter()
+        .filter(move |other| match (&other.what, origin) {
+            (What::Access(access), Some(origin)) => {
+                other.ticket != ticket && is_access_of(origin, other, access)
+            }
+            _ => false,
+        })
 }
 
 /// Whether the access line must be of another request than the one in `row`: of one that no other
 /// line can be of.
 fn is_explained(state: &State, line: &Waiting, row: usize) -> bool {
-    let What::Access(access) = &line.what else { return false };
+    let What::Access(access) = &line.what else {
+        return false;
+    };
     let rows = rows_of(state, line, access);
-    rows.into_iter().any(|other| other != row && others(state, other, line).next().is_none())
+    rows.into_iter()
+        .any(|other| other != row && others(state, other, line).next().is_none())
 }
 
 /// The handler's end and its access line are this far apart at most.
 const ACCESS_LINE_DELAY: u64 = 150_000_000;
 
 pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> bool {
-    let Some(request) = &origin.request else { return false };
-    if origin.end == u64::MAX || request.grpc || !request.method.eq_ignore_ascii_case(&access.method) {
+    let Some(request) = &origin.request else {
+        return false;
+    };
+    if origin.end == u64::MAX
+        || request.grpc
+        || !request.method.eq_ignore_ascii_case(&access.method)
+    {
         return false;
     }
-    let plain = |path: &str| path.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let plain = |path: &str| {
+        path.split('?')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
     let same_path = match request.path_exact {
         true => *request.path == *access.path,
         false => plain(&request.path) == plain(&access.path),
@@ -382,4 +485,3 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
         && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY);
     starts && ends && origin.start <= line.time
 }
-

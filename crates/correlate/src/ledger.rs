@@ -63,14 +63,18 @@ impl State {
     /// started goroutines, a trace without a root is one of them if it has been silent for long, or
     /// if every request so far came through the proxy and would be known from there.
     pub(crate) fn kind_at(&self, origin: &Origin, time: u64) -> Kind {
-        let Some(map) = &self.map else { return origin.kind };
+        let Some(map) = &self.map else {
+            return origin.kind;
+        };
         let silent = origin.last_call.saturating_add(self.settings.silence) < time;
         let goroutine = silent || self.origins.proxied.complete();
         if origin.kind != Kind::Unknown || !goroutine || self.starts.is_empty() {
             return origin.kind;
         }
         let started = self.starts.entries();
-        let sleeping = map.roots(u64::MAX).filter(|(_, root)| !root.joined && root.started_by & started != 0);
+        let sleeping = map
+            .roots(u64::MAX)
+            .filter(|(_, root)| !root.joined && root.started_by & started != 0);
         Kind::Root(sleeping.fold(0, |set, (id, _)| set | 1 << id))
     }
 
@@ -87,9 +91,10 @@ impl State {
         self.origins.rows().iter().any(|origin| {
             let worker = match origin.kind {
                 Kind::Unknown => true,
-                Kind::Root(roots) => self.map.as_ref().is_some_and(|map| {
-                    map.roots(roots).any(|(_, root)| root.started_by != 0)
-                }),
+                Kind::Root(roots) => self
+                    .map
+                    .as_ref()
+                    .is_some_and(|map| map.roots(roots).any(|(_, root)| root.started_by != 0)),
                 Kind::Request { .. } => false,
             };
             worker && origin.first_call < self.origins.first_request && origin.open_at(time)
@@ -97,7 +102,9 @@ impl State {
     }
 
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
-        self.gaps.iter().any(|(from, to)| *from <= line.time && line.time <= *to)
+        self.gaps
+            .iter()
+            .any(|(from, to)| *from <= line.time && line.time <= *to)
     }
 
     /// Whether start-up code may still have run at `time`: it is over when the first request is
@@ -148,23 +155,40 @@ impl Ledger {
         }
     }
 
-    /// The process began to print at `time` (a container start).
+    /// The process began to print at `time` (a container start). Whatever ran before is over; lines
+    /// of the old process that still wait can be anybody's.
     pub fn process_started(&mut self, time: UnixNanos) {
+        if let Some(oldest) = self.waiting.front() {
+            self.state
+                .gaps
+                .push((oldest.time.min(time.0), time.0.saturating_sub(1)));
+        }
+        self.state.origins.end_before(time.0);
         self.state.process_start = time.0;
         self.state.origins.first_request = u64::MAX;
         self.state.starts.clear();
     }
 
-    /// There is no complete evidence for `from..=to`: what happened then can be nobody's for sure.
+    /// There is no complete evidence for `from..=to`: something unseen may have printed then.
     pub fn gap(&mut self, from: UnixNanos, to: UnixNanos) {
-        let from = from.0.saturating_sub(self.state.settings.export_delay);
-        self.state.gaps.push((from, to.0));
+        self.state.gaps.push((from.0, to.0));
+    }
+
+    /// What happened before the evidence at hand is not known any more: goroutines may be at work
+    /// that nobody here saw start.
+    pub fn history_lost(&mut self) {
+        self.state.starts.overflow = true;
     }
 
     /// Takes a line that was read at `now`; its verdict comes from [`Ledger::poll`], in the order of
     /// the calls.
     pub fn line(&mut self, ticket: Ticket, facts: &LineFacts<'_>, now: UnixNanos) {
-        let due = now.0.saturating_add(self.state.settings.wait);
+        // evidence for a line that was printed long ago came long ago
+        let due = facts
+            .arrival
+            .0
+            .min(now.0)
+            .saturating_add(self.state.settings.wait);
         if self.state.process_start == 0 {
             self.state.process_start = facts.time.0;
         }
@@ -185,13 +209,24 @@ impl Ledger {
 
     /// Takes a line that carries its own trace id.
     pub fn own_line(&mut self, ticket: Ticket, trace: TraceId, time: UnixNanos, now: UnixNanos) {
-        let due = now.0.saturating_add(self.state.settings.wait);
-        self.waiting.push_back(Waiting { ticket, due, time: time.0, slack: 0, what: What::Own(trace) });
+        let due = time.0.min(now.0).saturating_add(self.state.settings.wait);
+        self.waiting.push_back(Waiting {
+            ticket,
+            due,
+            time: time.0,
+            slack: 0,
+            what: What::Own(trace),
+        });
     }
 
     /// Takes a span that this service sent.
     pub fn span(&mut self, span: &SpanFacts<'_>, now: UnixNanos) {
-        let State { origins, map, settings, .. } = &mut self.state;
+        let State {
+            origins,
+            map,
+            settings,
+            ..
+        } = &mut self.state;
         if let Some(row) = origins.span(span, map.as_ref(), settings) {
             self.request_seen(row, now);
         }
@@ -202,15 +237,26 @@ impl Ledger {
         if access.side != ProxySide::Inbound {
             return;
         }
-        let State { origins, map, settings, .. } = &mut self.state;
+        let State {
+            origins,
+            map,
+            settings,
+            ..
+        } = &mut self.state;
         let row = origins.access(access, map.as_ref(), settings);
         self.request_seen(row, now);
     }
 
     fn request_seen(&mut self, row: usize, now: UnixNanos) {
-        let Some(origin) = self.state.origins.row_mut(row) else { return };
-        let Kind::Request { entry, routed } = origin.kind else { return };
-        let Some(request) = &mut origin.request else { return };
+        let Some(origin) = self.state.origins.row_mut(row) else {
+            return;
+        };
+        let Kind::Request { entry, routed } = origin.kind else {
+            return;
+        };
+        let Some(request) = &mut origin.request else {
+            return;
+        };
         if origin.end != u64::MAX && !request.reported {
             if let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span)) {
                 request.reported = true;
@@ -233,7 +279,8 @@ impl Ledger {
             done: u64::MAX,
         };
         let starts_something = self.state.map.as_ref().is_some_and(|map| {
-            map.roots(u64::MAX).any(|(_, root)| !root.joined && root.started_by & bit(entry) != 0)
+            map.roots(u64::MAX)
+                .any(|(_, root)| !root.joined && root.started_by & bit(entry) != 0)
         });
         if starts_something {
             self.state.starts.learn(start);
@@ -272,7 +319,9 @@ impl Ledger {
     /// Decides every line whose time to wait is over.
     pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
         while self.waiting.front().is_some_and(|line| line.due <= now.0) {
-            let Some(line) = self.waiting.pop_front() else { break };
+            let Some(line) = self.waiting.pop_front() else {
+                break;
+            };
             let (verdict, row) = self.decide(&line);
             let ticket = line.ticket;
             if let Some(origin) = row.and_then(|row| self.state.origins.row_mut(row)) {
@@ -298,9 +347,8 @@ impl Ledger {
 
     fn request(&self, trace: TraceId, span: SpanId) -> Option<RequestEnded> {
         let mut rows = self.state.origins.of_trace(trace);
-        let (_, origin) = rows.find(|(_, origin)| {
-            origin.span == Some(span) || origin.proxy_span == Some(span)
-        })?;
+        let (_, origin) =
+            rows.find(|(_, origin)| origin.span == Some(span) || origin.proxy_span == Some(span))?;
         let facts = origin.request.as_ref()?;
         let template = match origin.kind {
             Kind::Request { entry, .. } => self.state.map.as_ref().and_then(|map| map.entry(entry)),
@@ -311,21 +359,35 @@ impl Ledger {
             protocol: if facts.grpc { "grpc" } else { "http" },
             method: facts.method.clone(),
             path: path.to_owned(),
-            route: template.map(|entry| entry.template().to_owned()).filter(|route| !route.is_empty()),
+            route: template
+                .map(|entry| entry.template().to_owned())
+                .filter(|route| !route.is_empty()),
             status: facts.status,
             start: UnixNanos(facts.start),
             duration: facts.end.saturating_sub(facts.start),
-            names: origin.names.iter().filter_map(|(key, value)| Some((field_name(*key)?, value.to_string()))).collect(),
+            names: origin
+                .names
+                .iter()
+                .filter_map(|(key, value)| Some((field_name(*key)?, value.to_string())))
+                .collect(),
             lines: origin.lines,
             failed: facts.failed || facts.status >= 400,
         };
         let verdict = decide::attributed(&self.state, trace, origin.span, Rule::OwnId);
-        Some(RequestEnded { trace, span, summary, verdict })
+        Some(RequestEnded {
+            trace,
+            span,
+            summary,
+            verdict,
+        })
     }
 
     fn decide(&mut self, line: &Waiting) -> (Verdict, Option<usize>) {
         match &line.what {
-            What::Own(trace) => (decide::attributed(&self.state, *trace, None, Rule::OwnId), None),
+            What::Own(trace) => (
+                decide::attributed(&self.state, *trace, None, Rule::OwnId),
+                None,
+            ),
             What::Access(access) => decide::access(&self.state, line, access),
             What::Printed(printed) => decide::printed(&mut self.state, line, printed),
         }
@@ -333,7 +395,12 @@ impl Ledger {
 
     fn prune(&mut self, now: UnixNanos) {
         let keep = self.state.settings.wait.saturating_add(1_000_000_000);
-        while self.state.access_lines.front().is_some_and(|line| line.due.saturating_add(keep) < now.0) {
+        while self
+            .state
+            .access_lines
+            .front()
+            .is_some_and(|line| line.due.saturating_add(keep) < now.0)
+        {
             self.state.access_lines.pop_front();
         }
         let horizon = self.state.settings.horizon;
@@ -341,9 +408,16 @@ impl Ledger {
             return;
         }
         self.pruned_at = now.0;
-        let oldest = self.waiting.front().map_or(now.0, |line| line.time.min(now.0));
-        self.state.origins.forget_before(oldest.saturating_sub(horizon));
-        self.state.gaps.retain(|(_, to)| to.saturating_add(horizon) > oldest);
+        let oldest = self
+            .waiting
+            .front()
+            .map_or(now.0, |line| line.time.min(now.0));
+        self.state
+            .origins
+            .forget_before(oldest.saturating_sub(horizon));
+        self.state
+            .gaps
+            .retain(|(_, to)| to.saturating_add(horizon) > oldest);
     }
 }
 

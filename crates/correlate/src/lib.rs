@@ -16,8 +16,8 @@
 //! Time is an argument, and so is all evidence: this crate knows no clock, socket, file or task, and
 //! nothing of how lines, spans and facts travel.
 
-pub mod callmap;
 mod busy;
+pub mod callmap;
 mod decide;
 mod ledger;
 mod line;

@@ -56,7 +56,10 @@ const RECEIPT: &str = "GRPC Server received ";
 const WORKER_DONE: &str = "Done Processing - no new messages";
 
 /// Statements that are reached only while an `AppContext` is built.
-const BUILDERS: [&str; 2] = ["appcontext.(*AppContext).Add", "appcontext.(*AppContext).Create"];
+const BUILDERS: [&str; 2] = [
+    "appcontext.(*AppContext).Add",
+    "appcontext.(*AppContext).Create",
+];
 
 /// A line without a sub-second time of its own is stamped by the reader; it was printed at most this
 /// long before (99 % arrive within 35 ms).
@@ -75,7 +78,10 @@ impl Waiting {
         let arrival = facts.arrival.0;
         let (time, slack) = match facts.own_time {
             true => (facts.time.0, 0),
-            false => (arrival, ARRIVAL_SLACK.min(arrival.saturating_sub(not_before))),
+            false => (
+                arrival,
+                ARRIVAL_SLACK.min(arrival.saturating_sub(not_before)),
+            ),
         };
         let what = match &facts.access {
             Some(access) => What::Access(Box::new(Access {
@@ -93,10 +99,20 @@ impl Waiting {
                     let builds = |builder: &&str| site.function.starts_with(*builder);
                     reach.asyncs == 0 && BUILDERS.iter().any(|builder| builds(&builder))
                 }),
-                names: facts.names.iter().map(|name| (name.key, name.value.into())).collect(),
+                names: facts
+                    .names
+                    .iter()
+                    .map(|name| (name.key, name.value.into()))
+                    .collect(),
             })),
         };
-        Self { ticket, due, time, slack, what }
+        Self {
+            ticket,
+            due,
+            time,
+            slack,
+            what,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
 
 use crate::busy::Busy;
-use crate::callmap::{Roots, bit};
+use crate::callmap::Roots;
 
 /// No entry point is known for the origin.
 pub(crate) const NO_ENTRY: u8 = u8::MAX;
@@ -94,14 +94,6 @@ impl Origin {
     /// Whether the origin waits inside one client span from `from` to `to` and prints nothing.
     pub(crate) fn blocked(&self, from: u64, to: u64) -> bool {
         !self.multi_threaded && self.busy.covers(from, to)
-    }
-
-    pub(crate) fn entry_mask(&self) -> u128 {
-        match self.kind {
-            Kind::Request { entry, routed: true } => bit(entry),
-            Kind::Request { routed: false, .. } => 0,
-            _ => u128::MAX,
-        }
     }
 
     /// Whether a name of the origin says otherwise than the line's.

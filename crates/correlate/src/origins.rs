@@ -51,12 +51,22 @@ const POLLER_SPAN: &str = "get-metrics";
 /// Root spans that EMCO opens itself, and the goroutine roots that work inside them (lower case).
 const ROOT_SPANS: [(&str, &[&str]); 8] = [
     (POLLER_SPAN, &["metrics.start.func1"]),
-    ("appcontextroutine", &["context.handleappcontext", "context.(*context).appcontextroutine", "context.(*context).run"]),
+    (
+        "appcontextroutine",
+        &[
+            "context.handleappcontext",
+            "context.(*context).appcontextroutine",
+            "context.(*context).run",
+        ],
+    ),
     ("resourcesready", &["depend.resourcesready"]),
     ("schedulestatus", &["k8s.schedulestatus"]),
     ("deletestatuscr", &["context.scheduledeletestatustracker"]),
     ("processalert", &["module.processalert"]),
-    ("sendstatusnotifications", &["statusnotifyserver.sendstatusnotifications"]),
+    (
+        "sendstatusnotifications",
+        &["statusnotifyserver.sendstatusnotifications"],
+    ),
     ("readrefschema", &["db.(*mongostore).readrefschema"]),
 ];
 
@@ -88,7 +98,12 @@ impl Origins {
     }
 
     /// Takes a span of this service.
-    pub(crate) fn span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) -> Option<usize> {
+    pub(crate) fn span(
+        &mut self,
+        span: &SpanFacts<'_>,
+        map: Option<&CallMap>,
+        settings: &Settings,
+    ) -> Option<usize> {
         match span.kind {
             SpanKind::Client => {
                 self.client_span(span, map, settings);
@@ -109,12 +124,15 @@ impl Origins {
         // a call made without the request's context: it belongs to nobody and silences nobody
         let Some(parent) = span.parent else { return };
         let start = span.start.0;
-        let row = self.row_of_span(span.trace, parent, start).unwrap_or_else(|| {
-            let mut origin = Origin::new(Kind::Unknown, start.saturating_sub(settings.unseen_start));
-            origin.trace = Some(span.trace);
-            origin.span = Some(parent);
-            self.add(origin, settings)
-        });
+        let row = self
+            .row_of_span(span.trace, parent, start)
+            .unwrap_or_else(|| {
+                let mut origin =
+                    Origin::new(Kind::Unknown, start.saturating_sub(settings.unseen_start));
+                origin.trace = Some(span.trace);
+                origin.span = Some(parent);
+                self.add(origin, settings)
+            });
         if let Some(origin) = self.rows.get_mut(row) {
             origin.busy.add(start, span.end().0);
             origin.last_call = origin.last_call.max(span.end().0);
@@ -123,7 +141,9 @@ impl Origins {
             }
             origin.first_call = start;
             if origin.kind == Kind::Unknown {
-                origin.start = origin.start.min(start.saturating_sub(settings.unseen_start));
+                origin.start = origin
+                    .start
+                    .min(start.saturating_sub(settings.unseen_start));
                 self.expect_pass(row, map);
             }
         }
@@ -131,7 +151,9 @@ impl Origins {
 
     /// The only unknown trace that begins when the poller's next pass has to begin is that pass.
     fn expect_pass(&mut self, row: usize, map: Option<&CallMap>) {
-        let Some(first_call) = self.rows.get(row).map(|origin| origin.first_call) else { return };
+        let Some(first_call) = self.rows.get(row).map(|origin| origin.first_call) else {
+            return;
+        };
         if !self.poller.expects(first_call) {
             return;
         }
@@ -142,7 +164,13 @@ impl Origins {
                 && matches!(origin.kind, Kind::Unknown | Kind::Root(_))
                 && poller.expects(origin.first_call)
         };
-        let rivals: Vec<usize> = self.rows.iter().enumerate().filter(|row| rival(*row)).map(|(row, _)| row).collect();
+        let rivals: Vec<usize> = self
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|row| rival(*row))
+            .map(|(row, _)| row)
+            .collect();
         let kind = match rivals.is_empty() {
             true => Kind::Root(root_set(POLLER_SPAN, map)),
             false => Kind::Unknown,
@@ -157,7 +185,10 @@ impl Origins {
     /// The origin whose own span is `span`; an origin of the trace that has no span yet and is the
     /// only one it can be takes it.
     fn row_of_span(&mut self, trace: TraceId, span: SpanId, at: u64) -> Option<usize> {
-        if let Some((row, _)) = self.of_trace(trace).find(|(_, origin)| origin.span == Some(span)) {
+        if let Some((row, _)) = self
+            .of_trace(trace)
+            .find(|(_, origin)| origin.span == Some(span))
+        {
             return Some(row);
         }
         let row = {
@@ -173,7 +204,12 @@ impl Origins {
         Some(row)
     }
 
-    fn server_span(&mut self, span: &SpanFacts<'_>, request: Request, settings: &Settings) -> usize {
+    fn server_span(
+        &mut self,
+        span: &SpanFacts<'_>,
+        request: Request,
+        settings: &Settings,
+    ) -> usize {
         let own = |origin: &Origin| origin.span == Some(span.span);
         let proxied = |origin: &Origin| {
             !origin.complete && span.parent.is_some() && origin.proxy_span == span.parent
@@ -218,8 +254,19 @@ impl Origins {
 
     /// Moves what the access record `front` knows into `row`; the front row stays as an empty shell.
     fn merge(&mut self, row: usize, front: usize) -> usize {
-        let Some(shell) = self.rows.get_mut(front) else { return row };
-        let donor = std::mem::replace(shell, Origin::new(Kind::Request { entry: NO_ENTRY, routed: false }, 0));
+        let Some(shell) = self.rows.get_mut(front) else {
+            return row;
+        };
+        let donor = std::mem::replace(
+            shell,
+            Origin::new(
+                Kind::Request {
+                    entry: NO_ENTRY,
+                    routed: false,
+                },
+                0,
+            ),
+        );
         shell.end = 0;
         shell.complete = true;
         if let Some(origin) = self.rows.get_mut(row) {
@@ -255,10 +302,21 @@ impl Origins {
     }
 
     /// Takes a record of the proxy in front of this service.
-    pub(crate) fn access(&mut self, access: &AccessFacts<'_>, map: Option<&CallMap>, settings: &Settings) -> usize {
+    pub(crate) fn access(
+        &mut self,
+        access: &AccessFacts<'_>,
+        map: Option<&CallMap>,
+        settings: &Settings,
+    ) -> usize {
         let start = access.start.0;
-        let end = start.saturating_add(access.duration).saturating_add(2 * settings.access_error);
-        let grpc = access.path.split('?').next().and_then(|path| rpc_of_path(path, map));
+        let end = start
+            .saturating_add(access.duration)
+            .saturating_add(2 * settings.access_error);
+        let grpc = access
+            .path
+            .split('?')
+            .next()
+            .and_then(|path| rpc_of_path(path, map));
         let request = match grpc {
             Some((entry, name)) => Request::rpc(entry, name),
             None => Request::http(access.method, access.path, true, map),
@@ -288,7 +346,8 @@ impl Origins {
     /// The request that the record is about, if another source told of it already.
     fn row_of_access(&self, access: &AccessFacts<'_>) -> Option<usize> {
         let trace = access.trace?;
-        let same_proxy = |origin: &Origin| access.span.is_some() && origin.proxy_span == access.span;
+        let same_proxy =
+            |origin: &Origin| access.span.is_some() && origin.proxy_span == access.span;
         if let Some((row, _)) = self.of_trace(trace).find(|(_, origin)| same_proxy(origin)) {
             return Some(row);
         }
@@ -298,7 +357,10 @@ impl Origins {
                 && !matches!(origin.kind, Kind::Root(_))
                 && origin.start.saturating_add(1_000_000) >= access.start.0
                 && (access.phase == Phase::Start || origin.start <= until)
-                && origin.request.as_ref().is_none_or(|request| request.same_path(access))
+                && origin
+                    .request
+                    .as_ref()
+                    .is_none_or(|request| request.same_path(access))
         };
         let mut rows = self.of_trace(trace).filter(|(_, origin)| could_be(origin));
         match (rows.next(), rows.next()) {
@@ -326,6 +388,13 @@ impl Origins {
         }
         self.rows.push(origin);
         row
+    }
+
+    /// Nothing that began before `time` runs on after it.
+    pub(crate) fn end_before(&mut self, time: u64) {
+        for origin in self.rows.iter_mut().filter(|origin| origin.start < time) {
+            origin.end = origin.end.min(time);
+        }
     }
 
     /// Forgets what ended before `time`; answers how many rows went.
@@ -397,7 +466,10 @@ impl Request {
     }
 
     fn give_to(self, origin: &mut Origin, start: UnixNanos, end: UnixNanos) {
-        origin.kind = Kind::Request { entry: self.entry, routed: self.routed };
+        origin.kind = Kind::Request {
+            entry: self.entry,
+            routed: self.routed,
+        };
         let facts = origin.request.get_or_insert_default();
         if facts.path.is_empty() || (self.exact && !facts.path_exact) {
             facts.grpc = self.facts.grpc;
@@ -413,7 +485,12 @@ impl Request {
 
 impl RequestFacts {
     fn same_path(&self, access: &AccessFacts<'_>) -> bool {
-        let path = |text: &str| text.split('?').next().unwrap_or_default().to_ascii_lowercase();
+        let path = |text: &str| {
+            text.split('?')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+        };
         if self.grpc {
             let name = path(access.path);
             return name.ends_with(&format!("/{}", self.path.to_ascii_lowercase()));

@@ -27,7 +27,10 @@ impl People {
             Person::Unknown => Person::Known(fact.user.clone()),
             Person::Known(user) if user.id == fact.user.id => {
                 let source = user.source.min(fact.user.source);
-                Person::Known(User { id: user.id, source })
+                Person::Known(User {
+                    id: user.id,
+                    source,
+                })
             }
             Person::Known(_) | Person::Conflict => Person::Conflict,
         };

@@ -20,13 +20,20 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new(period: u64) -> Self {
-        Self { period, last_end: 0 }
+        Self {
+            period,
+            last_end: 0,
+        }
     }
 
     /// A pass is known: its root span arrived.
     pub(crate) fn pass(&mut self, start: u64, end: u64) {
         let slept = start.saturating_sub(self.last_end);
-        if self.last_end > 0 && PERIODS.contains(&slept) && !self.expects(start) && slept < self.period {
+        if self.last_end > 0
+            && PERIODS.contains(&slept)
+            && !self.expects(start)
+            && slept < self.period
+        {
             self.period = slept;
         }
         self.last_end = self.last_end.max(end);

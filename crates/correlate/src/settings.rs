@@ -23,9 +23,6 @@ pub struct Settings {
     /// A trace without a known root that has shown no client span for so long is a goroutine that
     /// sleeps, where such goroutines were started, and no request.
     pub silence: u64,
-    /// How late spans may arrive after their end (EMCO's exporter delay): before a gap in the
-    /// evidence this much is missing too.
-    pub export_delay: u64,
     /// Most origins kept; beyond, the oldest ended ones are forgotten and a gap is noted.
     pub origins_max: usize,
 }
@@ -43,7 +40,6 @@ impl Settings {
             unseen_start: 200_000_000,
             poll_interval: 15_000_000_000,
             silence: 1_500_000_000,
-            export_delay: 1_000_000_000,
             origins_max: 65_536,
         }
     }

@@ -48,7 +48,12 @@ const STARTS_MAX: usize = 8_192;
 /// A worker may print this long after it said that it is done.
 const DONE_MARGIN: u64 = 200_000_000;
 /// Goroutines that follow what happens on the edge clusters.
-const STATUS_ROOTS: [&str; 4] = ["k8s.scheduleStatus", "depend.ResourcesReady", "emcogit2go.", "emcogithub."];
+const STATUS_ROOTS: [&str; 4] = [
+    "k8s.scheduleStatus",
+    "depend.ResourcesReady",
+    "emcogit2go.",
+    "emcogithub.",
+];
 /// Goroutines that work on one queued event after the other.
 const EVENT_ROOTS: [&str; 2] = ["context.(*Context).", "context.HandleAppContext"];
 
@@ -73,11 +78,15 @@ pub(crate) enum Stage {
 
 impl Stage {
     pub(crate) fn of(map: &CallMap, reach: Reach) -> Self {
-        let is = |name: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        let all = |fits: &dyn Fn(&str) -> bool| map.roots(reach.asyncs).all(|(_, root)| fits(root.name));
+        let is =
+            |name: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let all =
+            |fits: &dyn Fn(&str) -> bool| map.roots(reach.asyncs).all(|(_, root)| fits(root.name));
         match () {
             () if all(&|name| is(name, &EVENT_ROOTS)) => Self::Event,
-            () if all(&|name| is(name, &EVENT_ROOTS) || is(name, &TIMER_ROOTS)) => Self::EventOrTimer,
+            () if all(&|name| is(name, &EVENT_ROOTS) || is(name, &TIMER_ROOTS)) => {
+                Self::EventOrTimer
+            }
             () if all(&|name| is(name, &STATUS_ROOTS)) => Self::Status,
             () => Self::Any,
         }
@@ -95,7 +104,9 @@ impl Starts {
 
     /// The entries that have started something.
     pub(crate) fn entries(&self) -> Entries {
-        self.rows.iter().fold(0, |set, start| set | bit(start.entry))
+        self.rows
+            .iter()
+            .fold(0, |set, start| set | bit(start.entry))
     }
 
     /// Adds a start, or what is new about a known one.
@@ -119,15 +130,22 @@ impl Starts {
 
     /// A line proved that the request of that span acts on the `AppContext`.
     pub(crate) fn bind(&mut self, trace: Option<TraceId>, at: u64, context: &str) {
-        let running = |start: &&mut Start| start.trace == trace && start.at <= at && at <= start.until;
-        let Some(start) = self.rows.iter_mut().find(|start| running(start)) else { return };
+        let running =
+            |start: &&mut Start| start.trace == trace && start.at <= at && at <= start.until;
+        let Some(start) = self.rows.iter_mut().find(|start| running(start)) else {
+            return;
+        };
         if start.contexts.iter().any(|known| **known == *context) {
             return;
         }
         start.contexts.push(context.into());
         let next = u32::try_from(self.chains.len()).unwrap_or(u32::MAX);
         let chain = *self.chains.entry(context.into()).or_insert(next);
-        let first = start.contexts.first().and_then(|first| self.chains.get(first)).copied();
+        let first = start
+            .contexts
+            .first()
+            .and_then(|first| self.chains.get(first))
+            .copied();
         if let Some(first) = first {
             // an update joins the chains of the old and the new one
             let joined = self.chains.values_mut().filter(|other| **other == chain);
@@ -171,10 +189,16 @@ impl Starts {
             contexts.is_empty() || start.contexts.is_empty() || start.contexts.iter().any(own)
         };
         left.retain(acts_on);
-        left.retain(|start| !names.iter().any(|(key, value)| contradicts(&start.names, *key, value)));
+        left.retain(|start| {
+            !names
+                .iter()
+                .any(|(key, value)| contradicts(&start.names, *key, value))
+        });
         match stage {
             Stage::Event => left.retain(|start| time <= start.done),
-            Stage::EventOrTimer => left.retain(|start| time <= start.done || start.timer_may_fire(time)),
+            Stage::EventOrTimer => {
+                left.retain(|start| time <= start.done || start.timer_may_fire(time))
+            }
             Stage::Status if !contexts.is_empty() => keep_last(&mut left, time),
             Stage::Status | Stage::Any => {}
         }
@@ -209,7 +233,11 @@ impl Start {
 /// when they did or on what they act.
 fn keep_last(starts: &mut Vec<&Start>, time: u64) {
     let queued = |start: &Start| start.until < time && !start.contexts.is_empty();
-    let last = starts.iter().filter(|start| queued(start)).map(|start| start.at).max();
+    let last = starts
+        .iter()
+        .filter(|start| queued(start))
+        .map(|start| start.at)
+        .max();
     if let Some(last) = last {
         starts.retain(|start| start.at >= last || !queued(start));
     }

@@ -1,0 +1,165 @@
+//! From an entry of the verdict log to a document: the text is read from its file again.
+
+use std::sync::Arc;
+
+use decode::{Decoder, Format};
+use in_tail::{FileSet, ReadError};
+use model::document::{Body, Constants, Document};
+use model::ids::DocumentId;
+use model::line::{Extent, Stream};
+use model::record::Record;
+use pipeline::{
+    Documents, Entry, FileEntry, FileIndex, LineEntry, LogHandle, Lost, Part, RequestEntry,
+};
+
+use crate::origin::Origins;
+
+const SOURCE_GONE: Lost = Lost {
+    label: "source_gone",
+};
+const SOURCE_UNREADABLE: Lost = Lost {
+    label: "source_unreadable",
+};
+/// Buffers that grew beyond this for one long record are given back at the next pause.
+const KEEP_BYTES: usize = 64 << 10;
+
+/// Makes the documents of one lane.
+pub(crate) struct FileDocuments {
+    log: LogHandle,
+    files: Arc<FileSet>,
+    origins: Origins,
+    zone_offset_seconds: i32,
+    decoder: Decoder,
+    record: Record,
+    raw: Vec<u8>,
+    joined: Vec<u8>,
+    /// The file of the last entry: neighbours are nearly always of the same.
+    last: Option<(FileIndex, Arc<FileEntry>, Arc<Constants>)>,
+}
+
+impl FileDocuments {
+    pub(crate) fn new(
+        log: LogHandle,
+        files: Arc<FileSet>,
+        origins: Origins,
+        zone_offset_seconds: i32,
+    ) -> Self {
+        Self {
+            log,
+            files,
+            origins,
+            zone_offset_seconds,
+            decoder: Decoder::default(),
+            record: Record::default(),
+            raw: Vec::new(),
+            joined: Vec::new(),
+            last: None,
+        }
+    }
+
+    fn file(&mut self, index: FileIndex) -> Result<(Arc<FileEntry>, Arc<Constants>), Lost> {
+        match &self.last {
+            Some((last, file, constants)) if *last == index => {
+                Ok((Arc::clone(file), Arc::clone(constants)))
+            }
+            _ => {
+                let file = self.log.file(index).ok_or(SOURCE_GONE)?;
+                let constants = self.origins.of(&file.container, file.restart);
+                self.last = Some((index, Arc::clone(&file), Arc::clone(&constants)));
+                Ok((file, constants))
+            }
+        }
+    }
+
+    fn read(&mut self, part: Part) -> Result<std::ops::Range<usize>, Lost> {
+        let (file, _) = self.file(part.file)?;
+        let start = self.raw.len();
+        let Extent { offset, bytes } = part.extent;
+        match self
+            .files
+            .read(file.key, Extent { offset, bytes }, &mut self.raw)
+        {
+            Ok(()) => Ok(start..self.raw.len()),
+            Err(ReadError::Gone { .. }) => Err(SOURCE_GONE),
+            Err(error @ ReadError::Io { .. }) => {
+                tracing::error!(path = %file.path, %error, "log file cannot be read again");
+                Err(SOURCE_UNREADABLE)
+            }
+        }
+    }
+
+    fn line(&mut self, line: &LineEntry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
+        self.raw.clear();
+        let first = self.read(line.first)?;
+        let rest: Vec<_> = line
+            .rest
+            .iter()
+            .map(|part| self.read(*part))
+            .collect::<Result<_, _>>()?;
+        let (file, constants) = self.file(line.first.file)?;
+        let format = match file.path.as_str() {
+            path if is_cri(path) => Format::Cri,
+            _ => Format::Plain(Stream::Stdout),
+        };
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(1 + rest.len());
+        for range in std::iter::once(first).chain(rest) {
+            parts.push(self.raw.get(range).unwrap_or_default());
+        }
+        let text = decode::rejoin(format, line.time, line.split, &parts, &mut self.joined);
+        self.decoder.decode(
+            text,
+            line.time,
+            line.stream,
+            self.zone_offset_seconds,
+            &mut self.record,
+        );
+        with(&Document {
+            id: DocumentId::Line(file.key, line.first.extent.offset),
+            home: line.home,
+            time: self.record.time,
+            sequence: line.first.extent.offset,
+            body: Body::Line(&self.record, text),
+            verdict: &line.verdict,
+            constants: &constants,
+        });
+        Ok(())
+    }
+
+    fn request(&self, request: &RequestEntry, with: &mut dyn FnMut(&Document<'_>)) {
+        let constants = self.origins.of(&request.container, 0);
+        with(&Document {
+            id: request.id,
+            home: request.home,
+            time: request.time,
+            sequence: 0,
+            body: Body::Request(&request.summary),
+            verdict: &request.verdict,
+            constants: &constants,
+        });
+    }
+}
+
+/// Plain files are registered under their own path with this mark in front.
+pub(crate) const PLAIN: &str = "plain:";
+
+fn is_cri(path: &str) -> bool {
+    !path.starts_with(PLAIN)
+}
+
+impl Documents for FileDocuments {
+    fn document(&mut self, entry: &Entry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
+        match entry {
+            Entry::Line(line) => self.line(line, with),
+            Entry::Request(request) => {
+                self.request(request, with);
+                Ok(())
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        self.raw = Vec::new();
+        self.joined = Vec::new();
+        self.record.scratch.shrink_to(KEEP_BYTES);
+    }
+}

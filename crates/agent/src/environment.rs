@@ -1,0 +1,49 @@
+//! What the process learns from where it runs. The only place that looks.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use model::time::UnixNanos;
+
+/// Whether this is a container of a pod: kubelet gives every one of them this variable.
+pub(crate) fn in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// Now.
+pub(crate) fn now() -> UnixNanos {
+    nanos(SystemTime::now())
+}
+
+/// Seconds by which the node's local time is ahead of UTC; the dialects without a zone print it.
+pub(crate) fn zone_offset_seconds() -> i32 {
+    let zone = jiff::tz::TimeZone::system();
+    zone.to_offset(jiff::Timestamp::now()).seconds()
+}
+
+/// When anything in the state directory was written last: the process was alive then.
+pub(crate) fn last_alive(state_dir: &Path) -> Option<UnixNanos> {
+    newest(state_dir, 3)
+}
+
+fn newest(path: &Path, depth: u8) -> Option<UnixNanos> {
+    let entries = std::fs::read_dir(path).ok()?;
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let data = entry.metadata().ok()?;
+            match data.is_dir() {
+                true if depth > 0 => newest(&entry.path(), depth - 1),
+                true => None,
+                false => data.modified().ok().map(nanos),
+            }
+        })
+        .max()
+}
+
+fn nanos(time: SystemTime) -> UnixNanos {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

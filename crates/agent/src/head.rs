@@ -1,0 +1,463 @@
+//! The head: one reader at the newest data, from chunks of files to entries of the verdict log.
+//!
+//! ```text
+//! Event::Chunk ─▶ Framer (one a container) ─▶ Decoder ─▶ facts ─▶ Ledger ─┐
+//!                                                └▶ OrderQueue ◀── verdict ┘ ─▶ VerdictLog
+//! ```
+//! Everything here is synchronous; [`crate::run`] calls it when something came in or is due.
+
+use std::collections::{HashMap, VecDeque};
+
+use correlate::{RequestEnded, Ticket as LedgerTicket};
+use decode::{Decoder, FactBuf, Format, Framed, Framer, FramerSettings};
+use in_tail::{Chunk, ContainerIndex, ContainerInfo, EndReason, Event, FileEnded, FileOpened};
+use model::evidence::{AccessFacts, ProxySide};
+use model::ids::{DocumentId, FileKey};
+use model::line::{Dialect, Extent, Stream};
+use model::record::Record;
+use model::time::UnixNanos;
+use model::verdict::Verdict;
+use pipeline::head::{Container, Ticket};
+use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, RequestEntry, VerdictLog};
+
+use crate::documents::PLAIN;
+use crate::evidence::SharedLedger;
+use crate::origin::Origins;
+
+/// The state of the head.
+pub(crate) struct Head {
+    ledger: SharedLedger,
+    log: VerdictLog,
+    order: OrderQueue,
+    origins: Origins,
+    service: String,
+    proxy_container: String,
+    zone_offset_seconds: i32,
+    containers: HashMap<ContainerIndex, Follow>,
+    files: HashMap<u32, FileIndex>,
+    /// Lines the ledger has, in its order; those that are only evidence have no ticket.
+    asked: VecDeque<Option<Ticket>>,
+    next_ticket: u64,
+    first_asked: u64,
+    decoder: Decoder,
+    record: Record,
+    /// Files that are read now.
+    open: HashMap<u32, FileKey>,
+}
+
+/// A container that is followed.
+struct Follow {
+    framer: Framer,
+    role: Role,
+    number: Container,
+    name: String,
+    plain: bool,
+    /// Whether the next line is the first of a run of the container.
+    starting: bool,
+}
+
+/// What the lines of a container are to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The service itself.
+    Service,
+    /// Its proxy: access records.
+    Proxy,
+    /// Somebody else in the pod: shipped, not attributed.
+    Other,
+}
+
+/// Most lines that wait for a verdict at a time.
+pub(crate) const WAITING_MAX: usize = 32_768;
+/// A chunk may bring so many lines.
+const CHUNK_LINES: usize = 8_192;
+
+/// What a head is made of.
+pub(crate) struct Parts {
+    pub(crate) ledger: SharedLedger,
+    pub(crate) log: VerdictLog,
+    pub(crate) order: OrderQueue,
+    pub(crate) origins: Origins,
+    pub(crate) service: String,
+    pub(crate) proxy_container: String,
+    pub(crate) zone_offset_seconds: i32,
+}
+
+impl Head {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            ledger: parts.ledger,
+            log: parts.log,
+            order: parts.order,
+            origins: parts.origins,
+            service: parts.service,
+            proxy_container: parts.proxy_container,
+            zone_offset_seconds: parts.zone_offset_seconds,
+            containers: HashMap::new(),
+            files: HashMap::new(),
+            asked: VecDeque::new(),
+            next_ticket: 0,
+            first_asked: 0,
+            decoder: Decoder::default(),
+            record: Record::default(),
+            open: HashMap::new(),
+        }
+    }
+
+    /// Whether another chunk may come.
+    pub(crate) fn has_room(&self) -> bool {
+        self.order.room() >= CHUNK_LINES
+    }
+
+    /// Whether a file is still read by the head.
+    pub(crate) fn reads(&self, key: FileKey) -> bool {
+        self.open.values().any(|open| *open == key)
+    }
+
+    /// Takes what the tailer says.
+    pub(crate) fn event(&mut self, event: Event<'_>, now: UnixNanos) {
+        match event {
+            Event::ContainerFound { container, info } => self.found(container, &info),
+            Event::RestartSeen { container, .. } => self.restarted(container, now),
+            Event::FileOpened(opened) => self.opened(&opened),
+            Event::Chunk(chunk) => self.chunk(&chunk, now),
+            Event::FileEnded(ended) => self.ended(ended, now),
+            Event::ContainerEnded { container } => self.flush_container(container, now),
+            Event::Trouble(trouble) => {
+                let error = net::chain(&trouble.error);
+                tracing::warn!(path = %trouble.path.display(), %error, "log cannot be read; trying again");
+            }
+            Event::Idle => {}
+        }
+    }
+
+    fn found(&mut self, container: ContainerIndex, info: &ContainerInfo) {
+        self.origins.met(info);
+        let plain = !info.is_cri();
+        let role = match info.name.as_str() {
+            name if name == self.proxy_container => Role::Proxy,
+            name if plain || name == self.service => Role::Service,
+            _ => Role::Other,
+        };
+        let format = match plain {
+            true => Format::Plain(Stream::Stderr),
+            false => Format::Cri,
+        };
+        let number = u16::try_from(self.containers.len()).unwrap_or(u16::MAX);
+        tracing::info!(container = %info.name, path = %info.path.display(), "following a container's log");
+        self.containers.insert(
+            container,
+            Follow {
+                framer: Framer::new(FramerSettings {
+                    format,
+                    ..FramerSettings::default()
+                }),
+                role,
+                number: Container(number),
+                name: info.name.clone(),
+                plain,
+                starting: true,
+            },
+        );
+    }
+
+    fn restarted(&mut self, container: ContainerIndex, now: UnixNanos) {
+        self.flush_container(container, now);
+        if let Some(follow) = self.containers.get_mut(&container) {
+            follow.starting = true;
+        }
+    }
+
+    fn opened(&mut self, opened: &FileOpened) {
+        let Some(follow) = self.containers.get(&opened.container) else {
+            return;
+        };
+        let path = opened.path.to_string_lossy();
+        let index = self.log.register_file(FileEntry {
+            key: opened.file.key,
+            container: follow.name.clone(),
+            restart: opened.restart,
+            path: if follow.plain {
+                format!("{PLAIN}{path}")
+            } else {
+                path.into_owned()
+            },
+            first_seen_day: opened.first_seen.day(),
+        });
+        self.files.insert(opened.file.index.0, index);
+        self.open.insert(opened.file.index.0, opened.file.key);
+    }
+
+    fn ended(&mut self, ended: FileEnded, now: UnixNanos) {
+        let file = ended.file.index.0;
+        self.open.remove(&file);
+        if ended.reason == EndReason::Rotated {
+            // a record may go on in the next file
+            return;
+        }
+        self.with_framer(ended.container, now, |framer, now, mut sink| {
+            framer.end_of_file(file, now, &mut sink)
+        });
+        if ended.reason == EndReason::Deleted
+            && let Some(index) = self.files.get(&file)
+        {
+            self.log.retire_file(*index);
+        }
+    }
+
+    fn flush_container(&mut self, container: ContainerIndex, now: UnixNanos) {
+        self.with_framer(container, now, |framer, now, mut sink| {
+            framer.end_of_container(now, &mut sink)
+        });
+    }
+
+    fn chunk(&mut self, chunk: &Chunk<'_>, now: UnixNanos) {
+        let file = chunk.file.index.0;
+        self.with_framer(chunk.container, now, |framer, now, mut sink| {
+            framer.push(file, chunk.offset, chunk.bytes, now, &mut sink);
+        });
+    }
+
+    /// Emits records that have waited long enough for their rest.
+    pub(crate) fn flush_idle(&mut self, now: UnixNanos) {
+        let due = |follow: &Follow| follow.framer.next_deadline().is_some_and(|due| due <= now);
+        let containers: Vec<ContainerIndex> = self
+            .containers
+            .iter()
+            .filter(|(_, follow)| due(follow))
+            .map(|(index, _)| *index)
+            .collect();
+        for container in containers {
+            self.with_framer(container, now, |framer, now, mut sink| {
+                framer.flush_idle(now, &mut sink)
+            });
+        }
+    }
+
+    fn with_framer(
+        &mut self,
+        container: ContainerIndex,
+        now: UnixNanos,
+        run: impl FnOnce(&mut Framer, UnixNanos, &mut dyn FnMut(Framed<'_>)),
+    ) {
+        let Some(mut follow) = self.containers.remove(&container) else {
+            return;
+        };
+        let Follow {
+            framer,
+            role,
+            number,
+            plain,
+            starting,
+            ..
+        } = &mut follow;
+        let origin = Origin {
+            role: *role,
+            number: *number,
+            plain: *plain,
+        };
+        run(framer, now, &mut |framed| {
+            if std::mem::take(starting) && origin.role == Role::Service {
+                self.ledger.lock().process_started(framed.time);
+            }
+            self.line(&framed, origin, now);
+        });
+        self.containers.insert(container, follow);
+    }
+
+    fn line(&mut self, framed: &Framed<'_>, origin: Origin, now: UnixNanos) {
+        let mut parts = framed
+            .extents
+            .iter()
+            .filter_map(|(file, extent)| self.part(*file, *extent));
+        let Some(first) = parts.next() else { return };
+        let rest: Vec<Part> = parts.collect();
+        // logged before the last restart: evidence only
+        let known = self
+            .log
+            .coverage(first.file)
+            .is_some_and(|coverage| coverage.contains(first.extent.offset));
+        let entry = LineEntry {
+            first,
+            rest,
+            time: framed.time,
+            home: self.home(first.file, framed.time, origin.plain),
+            stream: framed.stream,
+            partial: framed.partial,
+            split: framed.split,
+            verdict: Verdict::default(),
+        };
+        self.decoder.decode(
+            framed.text,
+            framed.time,
+            framed.stream,
+            self.zone_offset_seconds,
+            &mut self.record,
+        );
+        match origin.role {
+            Role::Service => {
+                let ticket = (!known).then(|| self.offer(origin.number, entry)).flatten();
+                let ask = self.ask(ticket);
+                let mut names = FactBuf::default();
+                let facts = decode::facts(&self.record, framed.text, framed.time, &mut names);
+                self.ledger.lock().line(ask, &facts, now);
+            }
+            Role::Proxy => self.proxy_line(framed, entry, known, origin, now),
+            Role::Other if !known => self.ship(origin.number, entry),
+            Role::Other => {}
+        }
+    }
+
+    fn proxy_line(
+        &mut self,
+        framed: &Framed<'_>,
+        entry: LineEntry,
+        known: bool,
+        origin: Origin,
+        now: UnixNanos,
+    ) {
+        let access = match self.record.dialect {
+            Dialect::EnvoyAccess => decode::envoy::access(framed.text),
+            _ => None,
+        };
+        let trace = access.as_ref().and_then(|access| access.trace);
+        if let Some(access) = &access {
+            self.ledger.lock().access(&inbound(access), now);
+        }
+        match trace {
+            _ if known => {}
+            Some(trace) => {
+                let ticket = self.offer(origin.number, entry);
+                let ask = self.ask(ticket);
+                self.ledger.lock().own_line(ask, trace, framed.time, now);
+            }
+            None => self.ship(origin.number, entry),
+        }
+    }
+
+    fn part(&self, file: u32, extent: Extent) -> Option<Part> {
+        Some(Part {
+            file: *self.files.get(&file)?,
+            extent,
+        })
+    }
+
+    fn home(&self, file: FileIndex, time: UnixNanos, plain: bool) -> model::time::Day {
+        match plain {
+            false => time.day(),
+            true => self
+                .log
+                .handle()
+                .file(file)
+                .map_or_else(|| time.day(), |file| file.first_seen_day),
+        }
+    }
+
+    fn offer(&mut self, container: Container, entry: LineEntry) -> Option<Ticket> {
+        match self.order.offer(container, entry) {
+            Ok(ticket) => Some(ticket),
+            Err(full) => {
+                // a chunk with more lines than were expected: make room, then it fits
+                self.drain();
+                self.order.offer(container, *full.line).ok()
+            }
+        }
+    }
+
+    fn ship(&mut self, container: Container, entry: LineEntry) {
+        if let Err(full) = self.order.offer_decided(container, entry) {
+            self.drain();
+            if self.order.offer_decided(container, *full.line).is_err() {
+                tracing::error!("order queue is full; a line is read again after the next restart");
+            }
+        }
+    }
+
+    fn ask(&mut self, ticket: Option<Ticket>) -> LedgerTicket {
+        self.asked.push_back(ticket);
+        let number = self.next_ticket;
+        self.next_ticket += 1;
+        LedgerTicket(number)
+    }
+
+    /// Takes the verdicts that are due and writes what is decided to the log.
+    pub(crate) fn decide(&mut self, now: UnixNanos) {
+        let (asked, order, first) = (&mut self.asked, &mut self.order, &mut self.first_asked);
+        let mut ended: Vec<RequestEnded> = Vec::new();
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.poll(now, |ticket, verdict| {
+                // the ledger answers in the order it was asked
+                debug_assert_eq!(ticket.0, *first);
+                *first += 1;
+                if let Some(ticket) = asked.pop_front().flatten() {
+                    order.decide(ticket, verdict);
+                }
+            });
+            ledger.poll_requests(now, |request| ended.push(request));
+        }
+        for request in ended {
+            self.request(request);
+        }
+        self.drain();
+    }
+
+    fn request(&mut self, ended: RequestEnded) {
+        let time = ended.summary.start;
+        let entry = RequestEntry {
+            id: DocumentId::Request(ended.trace, ended.span),
+            home: time.day(),
+            time,
+            container: self.service.clone(),
+            summary: ended.summary,
+            verdict: ended.verdict,
+        };
+        if let Err(error) = self.order.request(&mut self.log, &entry) {
+            tracing::error!(%error, "request document cannot be kept");
+        }
+    }
+
+    fn drain(&mut self) {
+        let written = self
+            .order
+            .drain(&mut self.log)
+            .and_then(|_| self.log.flush());
+        if let Err(error) = written
+            && !matches!(error, pipeline::Error::Full { .. })
+        {
+            tracing::error!(%error, "verdict log cannot be written");
+        }
+    }
+
+    /// The earliest moment at which something is due.
+    pub(crate) fn deadline(&self) -> Option<UnixNanos> {
+        let framers = self
+            .containers
+            .values()
+            .filter_map(|follow| follow.framer.next_deadline());
+        framers.chain(self.ledger.lock().next_deadline()).min()
+    }
+
+    /// Whether lines wait for verdicts or for room.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.order.is_empty()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Origin {
+    role: Role,
+    number: Container,
+    plain: bool,
+}
+
+/// The proxy beside the service: what does not say on which side it was is inbound.
+fn inbound<'a>(access: &AccessFacts<'a>) -> AccessFacts<'a> {
+    AccessFacts {
+        side: match access.side {
+            ProxySide::Outbound => ProxySide::Outbound,
+            _ => ProxySide::Inbound,
+        },
+        ..*access
+    }
+}

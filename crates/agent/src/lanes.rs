@@ -1,0 +1,131 @@
+//! The destinations that the settings name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use in_tail::FileSet;
+use net::Endpoint;
+use out_elastic::{BulkEncoder, Elastic, ElasticSettings};
+use out_forward::{Forward, ForwardEncoder, ForwardSettings};
+use pipeline::output::{Encoder, Output};
+use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics};
+use prometheus::Registry;
+
+use crate::documents::FileDocuments;
+use crate::origin::Origins;
+use crate::settings;
+
+/// What every lane needs.
+pub(crate) struct Shared<'a> {
+    pub(crate) log: LogHandle,
+    pub(crate) files: Arc<FileSet>,
+    pub(crate) origins: Origins,
+    pub(crate) zone_offset_seconds: i32,
+    pub(crate) state_dir: &'a Path,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) queues: &'a spool::Metrics,
+    pub(crate) registry: &'a Registry,
+}
+
+/// The names of the lanes that are configured.
+pub(crate) fn names(lanes: &settings::Lanes) -> Vec<&'static str> {
+    let forward = lanes.forward.is_some().then_some("forward");
+    let elastic = lanes.elastic.is_some().then_some("elastic");
+    forward.into_iter().chain(elastic).collect()
+}
+
+/// Starts every lane that is configured.
+pub(crate) fn spawn(lanes: &settings::Lanes, shared: &Shared<'_>) -> Result<Vec<LaneHandle>> {
+    let mut handles = Vec::new();
+    if let Some(forward) = &lanes.forward {
+        let settings = forward_settings(forward)?;
+        let lane = LaneSettings {
+            in_flight_max: settings.in_flight_max,
+            ..LaneSettings::default()
+        };
+        let output = Forward::new(settings, out_forward::Metrics::new(shared.registry)?)
+            .context("cannot set up the forward destination")?;
+        handles.push(start(
+            "forward",
+            lane,
+            ForwardEncoder::new(),
+            output,
+            shared,
+        )?);
+    }
+    if let Some(elastic) = &lanes.elastic {
+        let settings = elastic_settings(elastic)?;
+        let lane = LaneSettings {
+            in_flight_max: settings.in_flight_max,
+            ..LaneSettings::default()
+        };
+        let encoder = BulkEncoder::new(&settings);
+        let output = Elastic::new(settings, out_elastic::Metrics::new(shared.registry)?)
+            .context("cannot set up the Elasticsearch destination")?;
+        handles.push(start("elastic", lane, encoder, output, shared)?);
+    }
+    Ok(handles)
+}
+
+fn start(
+    name: &'static str,
+    settings: LaneSettings,
+    encoder: impl Encoder + 'static,
+    output: impl Output,
+    shared: &Shared<'_>,
+) -> Result<LaneHandle> {
+    let letters = shared.state_dir.join("dead-letters").join(name);
+    let queue = shared.queues.queue(name);
+    let letters = DeadLetters::open(&letters, Limits::default(), queue)
+        .with_context(|| format!("cannot open dead letters in {}", letters.display()))?;
+    let lane = Lane {
+        name: name.to_owned(),
+        settings,
+        log: shared.log.clone(),
+        documents: FileDocuments::new(
+            shared.log.clone(),
+            Arc::clone(&shared.files),
+            shared.origins.clone(),
+            shared.zone_offset_seconds,
+        ),
+        encoder,
+        letters: Some(letters),
+        metrics: shared.metrics.lane(name),
+    };
+    lane.spawn(output)
+        .with_context(|| format!("cannot start lane {name}"))
+}
+
+fn endpoint(text: &str) -> Result<Endpoint> {
+    text.parse()
+        .with_context(|| format!("{text:?} is no address of a destination"))
+}
+
+fn forward_settings(forward: &settings::Forward) -> Result<ForwardSettings> {
+    let mut settings = ForwardSettings::new(endpoint(&forward.address)?);
+    if let Some(tag) = &forward.tag {
+        settings.tag.clone_from(tag);
+    }
+    settings.compression = forward.compression;
+    settings.tls.clone_from(&forward.tls);
+    settings
+        .shared_key_file
+        .clone_from(&forward.shared_key_file);
+    settings.username.clone_from(&forward.username);
+    settings.password_file.clone_from(&forward.password_file);
+    Ok(settings)
+}
+
+fn elastic_settings(elastic: &settings::Elastic) -> Result<ElasticSettings> {
+    let mut settings = ElasticSettings::new(endpoint(&elastic.url)?);
+    if let Some(prefix) = &elastic.index_prefix {
+        settings.index_prefix.clone_from(prefix);
+    }
+    settings.compression = elastic.compression;
+    settings.tls = elastic.tls.clone();
+    settings.username.clone_from(&elastic.username);
+    settings.password_file.clone_from(&elastic.password_file);
+    settings.api_key_file.clone_from(&elastic.api_key_file);
+    Ok(settings)
+}

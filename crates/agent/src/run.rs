@@ -1,0 +1,480 @@
+//! Puts the parts together and keeps them running.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use correlate::Ledger;
+use hub::{ClientSettings, HubClient, HubHandle, Learned};
+use in_spans::Receiver;
+use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Resume, Tailer};
+use model::fact::{Fact, Person, TraceUser};
+use model::time::UnixNanos;
+use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, VerdictLog};
+use prometheus::Registry;
+use spool::Spool;
+use telemetry::cpu::{Meter, Work};
+use telemetry::health::Health;
+use telemetry::process::Process;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment;
+use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
+use crate::head::{Head, Parts, WAITING_MAX};
+use crate::lanes;
+use crate::origin::Origins;
+use crate::settings::Settings;
+
+/// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
+const DECIDE_EVERY: Duration = Duration::from_millis(250);
+/// How long EMCO's exporter may hold a span back.
+const EXPORT_DELAY: Duration = Duration::from_secs(1);
+/// How much of the service's own log is read again after a restart, to learn what it teaches.
+const RELEARN_BYTES: u64 = 4 << 20;
+/// How much of the proxy's log is read again after a restart.
+const REREAD_ACCESS_BYTES: u64 = 16 << 20;
+/// How often spans that are too old are thrown away, while there is something to do.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs the sidecar until it is told to stop.
+pub(crate) fn run(settings: Settings) -> Result<()> {
+    let logs =
+        telemetry::logs::Logs::install(&settings.log_level).context("cannot set up our own log")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(settings));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    logs.flush();
+    result
+}
+
+async fn serve(settings: Settings) -> Result<()> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: delivering what can be delivered");
+        stopping.cancel();
+    });
+    if let Some(reason) = settings.degraded.clone() {
+        return idle(&settings, reason, stop).await;
+    }
+    let mut sidecar = Sidecar::start(&settings, &stop).await?;
+    sidecar.follow(&stop).await;
+    sidecar.finish(settings.shutdown_grace).await;
+    Ok(())
+}
+
+/// Stays up and says why nothing is done.
+async fn idle(settings: &Settings, reason: String, stop: CancellationToken) -> Result<()> {
+    let registry = Registry::new();
+    let health = Health::new(&registry)?;
+    health.set("settings", reason);
+    crate::admin::serve(settings.admin.listen, registry, health, stop.clone()).await;
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// A running sidecar.
+struct Sidecar {
+    head: Head,
+    tailer: Tailer,
+    ledger: SharedLedger,
+    hub: HubHandle,
+    learned: mpsc::Receiver<Learned>,
+    lanes: Vec<LaneHandle>,
+    log: LogHandle,
+    files: Arc<FileSet>,
+    spool: Spool,
+    keep_spans: Duration,
+    trimmed: Instant,
+    process: Process,
+    meter: Meter,
+    lane_names: Vec<&'static str>,
+    /// Ends the parts that serve as long as lanes deliver.
+    background: CancellationToken,
+}
+
+impl Sidecar {
+    async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self> {
+        let registry = Registry::new();
+        let process = Process::new(&registry)?;
+        let meter = Meter::new(&registry)?;
+        let health = Health::new(&registry)?;
+        let background = CancellationToken::new();
+        let admin = crate::admin::serve(
+            settings.admin.listen,
+            registry.clone(),
+            health.clone(),
+            background.clone(),
+        );
+        tokio::spawn(admin);
+
+        let state_dir = settings.state_dir.as_path();
+        let alive_until = environment::last_alive(state_dir);
+        let queues = spool::Metrics::new(&registry)?;
+        let spool = open_spool(settings, &queues)?;
+        let ledger = new_ledger(settings);
+        let complete = rebuild(
+            &spool,
+            &mut LedgerSink::new(ledger.clone(), EXPORT_DELAY),
+            &meter,
+        );
+        if let Some(alive_until) = alive_until {
+            note_downtime(&ledger, alive_until, complete);
+        }
+        let receiver = bind_receiver(settings, &registry, &health).await?;
+        if let Some(receiver) = receiver {
+            let journal = SpanJournal::new(spool.clone());
+            let sink = Arc::new(std::sync::Mutex::new(LedgerSink::new(
+                ledger.clone(),
+                EXPORT_DELAY,
+            )));
+            let serve = receiver.serve(journal, sink, background.clone());
+            tokio::spawn(meter.measure(Work::Spans, serve));
+        }
+
+        let metrics = pipeline::Metrics::new(&registry)?;
+        let lane_names = lanes::names(&settings.lanes);
+        let (log, recovery) = open_log(settings, &lane_names, &queues)?;
+        let handle = log.handle();
+        let tailer = Tailer::open(
+            tail_settings(settings),
+            resume(&recovery),
+            in_tail::Metrics::new(&registry)?,
+        )
+        .context("cannot follow the logs")?;
+        let origins = Origins::new(&settings.service);
+        let zone_offset_seconds = environment::zone_offset_seconds();
+        let lanes = lanes::spawn(
+            &settings.lanes,
+            &lanes::Shared {
+                log: handle.clone(),
+                files: tailer.files(),
+                origins: origins.clone(),
+                zone_offset_seconds,
+                state_dir,
+                metrics: &metrics,
+                queues: &queues,
+                registry: &registry,
+            },
+        )?;
+        let (hub, learned) = connect_hub(settings, &registry, stop)?;
+        tokio::spawn(synced(handle.clone(), background.clone()));
+        let head = Head::new(Parts {
+            ledger: ledger.clone(),
+            order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
+            log,
+            origins,
+            service: settings.service.clone(),
+            proxy_container: settings.logs.proxy_container.clone(),
+            zone_offset_seconds,
+        });
+        tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
+        Ok(Self {
+            files: tailer.files(),
+            head,
+            tailer,
+            ledger,
+            hub,
+            learned,
+            lanes,
+            log: handle,
+            spool,
+            keep_spans: settings.spans.keep,
+            trimmed: Instant::now(),
+            process,
+            meter,
+            lane_names,
+            background,
+        })
+    }
+
+    /// The head's loop: until `stop`.
+    async fn follow(&mut self, stop: &CancellationToken) {
+        let mut decided = Instant::now();
+        loop {
+            let wake = self.head.deadline().map(|due| wake_at(due, decided));
+            let readable = self.head.has_room() && self.log.has_room();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(learned) = self.learned.recv() => self.learn(learned),
+                event = self.tailer.next(), if readable => {
+                    let now = environment::now();
+                    match event {
+                        Event::Idle => self.level(),
+                        Event::Chunk(chunk) => {
+                            self.process.mark_first_read();
+                            let head = &mut self.head;
+                            self.meter.within(Work::Lines, || head.event(Event::Chunk(chunk), now));
+                        }
+                        event => self.head.event(event, now),
+                    }
+                }
+                () = self.log.room(), if !readable && !self.log.has_room() => {}
+                () = sleep_until(wake) => {}
+            }
+            let due = self
+                .head
+                .deadline()
+                .is_some_and(|due| wake_at(due, decided) <= Instant::now());
+            if due || !self.head.has_room() {
+                decided = Instant::now();
+                self.step();
+            }
+        }
+    }
+
+    /// Takes verdicts, asks the hub, forgets what is too old.
+    fn step(&mut self) {
+        let now = environment::now();
+        let (head, ledger, hub) = (&mut self.head, &self.ledger, &self.hub);
+        self.meter.within(Work::Lines, || {
+            head.flush_idle(now);
+            head.decide(now);
+        });
+        for trace in ledger.lock().take_questions() {
+            hub.ask_trace(trace);
+        }
+        if self.trimmed.elapsed() >= TRIM_EVERY {
+            self.trimmed = Instant::now();
+            let keep = u64::try_from(self.keep_spans.as_nanos()).unwrap_or(u64::MAX);
+            if let Err(error) = self.spool.trim_older_than(now.minus(keep).0) {
+                tracing::warn!(%error, "old spans cannot be thrown away");
+            }
+        }
+    }
+
+    fn learn(&mut self, learned: Learned) {
+        let mut ledger = self.ledger.lock();
+        match learned {
+            Learned::Person(trace, Person::Known(user)) => {
+                let at = environment::now();
+                ledger.fact(&Fact::TraceUser(TraceUser { trace, user, at }));
+            }
+            Learned::Person(trace, Person::Conflict) => ledger.conflict(trace),
+            Learned::Person(_, Person::Unknown) => {}
+            Learned::Operation(operation) => ledger.fact(&Fact::Operation(operation)),
+        }
+    }
+
+    /// Everything is read: files that no lane needs any more are closed.
+    fn level(&mut self) {
+        let end = self.log.end();
+        let passed = |lane: &&str| {
+            self.log
+                .position(lane)
+                .is_ok_and(|(position, _)| position >= end)
+        };
+        if !self.head.is_busy() && self.lane_names.iter().all(|lane| passed(&lane)) {
+            let head = &self.head;
+            self.files.retain(|key| head.reads(key));
+        }
+    }
+
+    /// Decides what can be decided, delivers what can be delivered, within `grace`.
+    async fn finish(mut self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        self.settle(deadline).await;
+        self.step();
+        let mut left = 0;
+        for lane in std::mem::take(&mut self.lanes) {
+            left += lane.drain(deadline).await.left;
+        }
+        self.background.cancel();
+        if let Err(error) = self.log.sync() {
+            tracing::warn!(%error, "verdict log cannot be synced");
+        }
+        if let Err(error) = self.spool.sync() {
+            tracing::warn!(%error, "spool cannot be synced");
+        }
+        match left {
+            0 => tracing::info!("everything is delivered"),
+            left => tracing::warn!(
+                left,
+                "not everything could be delivered; the next start goes on"
+            ),
+        }
+    }
+
+    /// Reads on until the logs are at their end and lines that wait for evidence have waited, but no
+    /// longer than half of the grace period.
+    async fn settle(&mut self, deadline: Instant) {
+        let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        let stop = CancellationToken::new();
+        let timer = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            timer.cancel();
+        });
+        while !stop.is_cancelled() {
+            let event = tokio::select! {
+                () = stop.cancelled() => break,
+                event = self.tailer.next(), if self.head.has_room() => event,
+                () = tokio::time::sleep(DECIDE_EVERY) => Event::Idle,
+            };
+            let idle = matches!(event, Event::Idle);
+            self.head.event(event, environment::now());
+            self.step();
+            while let Ok(learned) = self.learned.try_recv() {
+                self.learn(learned);
+            }
+            if idle && !self.head.is_busy() {
+                break;
+            }
+        }
+    }
+}
+
+fn wake_at(due: UnixNanos, decided: Instant) -> Instant {
+    let wait = Duration::from_nanos(due.since(environment::now()));
+    (Instant::now() + wait).max(decided + DECIDE_EVERY)
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn synced(log: LogHandle, stop: CancellationToken) {
+    log.keep_synced(stop).await;
+}
+
+fn open_spool(settings: &Settings, queues: &spool::Metrics) -> Result<Spool> {
+    let dir = settings.state_dir.join("spans");
+    let limits = Limits {
+        bytes_max: settings.spans.disk_bytes_max,
+        ..Limits::default()
+    };
+    let (spool, recovery) = Spool::open(&dir, limits, queues.queue("spans"))
+        .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
+    for note in recovery.notes {
+        tracing::warn!(note, "spool");
+    }
+    Ok(spool)
+}
+
+fn open_log(
+    settings: &Settings,
+    lanes: &[&str],
+    queues: &spool::Metrics,
+) -> Result<(VerdictLog, pipeline::Recovery)> {
+    let dir = settings.state_dir.join("verdicts");
+    let default = Limits::default();
+    let limits = Limits {
+        bytes_max: settings.lanes.disk_bytes_max.unwrap_or(default.bytes_max),
+        ..default
+    };
+    let (log, recovery) = VerdictLog::open(&dir, limits, lanes, queues.queue("verdicts"))
+        .with_context(|| format!("cannot open the verdict log in {}", dir.display()))?;
+    for note in &recovery.notes {
+        tracing::warn!(note, "verdict log");
+    }
+    Ok((log, recovery))
+}
+
+fn new_ledger(settings: &Settings) -> SharedLedger {
+    let mut ledger = correlate::Settings::of(&settings.service);
+    ledger.wait = u64::try_from(settings.attribution.wait.as_nanos()).unwrap_or(u64::MAX);
+    SharedLedger::new(Ledger::new(ledger))
+}
+
+/// There was a process before this one: what was sent while nobody listened is missing.
+fn note_downtime(ledger: &SharedLedger, alive_until: UnixNanos, complete: bool) {
+    let mut ledger = ledger.lock();
+    let now = environment::now();
+    let delay = u64::try_from(EXPORT_DELAY.as_nanos()).unwrap_or(u64::MAX);
+    ledger.gap(alive_until.minus(delay), now);
+    if !complete {
+        ledger.history_lost();
+    }
+}
+
+async fn bind_receiver(
+    settings: &Settings,
+    registry: &Registry,
+    health: &Health,
+) -> Result<Option<Receiver>> {
+    let receiver = in_spans::Settings {
+        listen: settings.spans.listen,
+        ..in_spans::Settings::default()
+    };
+    match Receiver::bind(receiver, in_spans::Metrics::new(registry)?).await {
+        Ok(receiver) => Ok(Some(receiver)),
+        Err(error) => {
+            health.set("spans", net::chain(&error));
+            Ok(None)
+        }
+    }
+}
+
+fn connect_hub(
+    settings: &Settings,
+    registry: &Registry,
+    stop: &CancellationToken,
+) -> Result<(HubHandle, mpsc::Receiver<Learned>)> {
+    let client = ClientSettings {
+        addresses: settings.hub.addresses.clone(),
+        token_file: settings.hub.token_file.clone(),
+        ..ClientSettings::default()
+    };
+    let metrics = hub::ClientMetrics::new(registry)?;
+    HubClient::spawn(client, metrics, stop.clone()).context("cannot use the hub's address")
+}
+
+fn resume(
+    recovery: &pipeline::Recovery,
+) -> impl Fn(model::ids::FileKey) -> Resume + Send + 'static {
+    let covered: BTreeMap<model::ids::FileKey, u64> = recovery
+        .coverage
+        .iter()
+        .map(|(key, coverage)| (*key, coverage.first_uncovered()))
+        .collect();
+    move |key| Resume {
+        from: covered.get(&key).copied().unwrap_or(0),
+    }
+}
+
+fn tail_settings(settings: &Settings) -> in_tail::Settings {
+    let proxy = settings.logs.proxy_container.clone();
+    let pod = |directory: &Path| PodSettings {
+        directory: directory.to_owned(),
+        exclude: settings.logs.exclude.clone(),
+        first: vec![proxy.clone()],
+        replay: BTreeMap::from([
+            (proxy.clone(), Replay::Bytes(REREAD_ACCESS_BYTES)),
+            (settings.service.clone(), Replay::Bytes(RELEARN_BYTES)),
+        ]),
+        ..PodSettings::default()
+    };
+    let plain = |path: &std::path::PathBuf| PlainSettings {
+        path: path.clone(),
+        ..PlainSettings::default()
+    };
+    in_tail::Settings {
+        pods: settings
+            .logs
+            .pod_dir
+            .as_deref()
+            .map(pod)
+            .into_iter()
+            .collect(),
+        files: settings.logs.files.iter().map(plain).collect(),
+        state: Some(settings.state_dir.join("plain-files")),
+        ..in_tail::Settings::default()
+    }
+}
