@@ -18,12 +18,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
-Three commands make a whole trial on one machine:
-  emco-lab serve --data /tmp/lab             receive, store and show lines
-  emco-lab replay --corpus DIR --out /tmp/x  write what EMCO would write, as it would write it
-  emco-lab generate --help                   make a recording when there is none
+A whole trial on one machine:
+  emco-lab serve --data /tmp/lab                    receive, store and show lines
+  emco-lab generate --out /tmp/recording            make a recording, if there is none
+  emco-lab replay --corpus /tmp/recording --out /tmp/pods --hub http://127.0.0.1:9200
+                                                    write what EMCO would write, as it would
 
-Point a sidecar at the addresses that `serve` prints, then open the printed page.";
+Point one sidecar a service at /tmp/pods and at the addresses that `serve` prints, then open the
+printed page.";
 
 /// An embedded backend and an EMCO workload for trying out emco-observer.
 #[derive(Debug, Parser)]

@@ -22,7 +22,7 @@ mod story;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hub::{Credential, EngineSettings, HubServer, ServerMetrics, TokenFiles};
@@ -37,8 +37,29 @@ use self::store::Store;
 /// Connections at one time: a sidecar keeps one for each lane and its questions to the hub.
 const HTTP_CONNECTIONS_MAX: usize = 512;
 
+/// Longest wait, after the stop, for peers to take their last acknowledgements.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+const AFTER_HELP: &str = "\
+On the HTTP address:
+  /                            the page, in a browser; for anybody else what Elasticsearch says
+  /request/{trace}             everything one request did
+  /_bulk, /{index}/_bulk       documents in (create, index; gzip; filter_path)
+  /v1/tell, /v1/ask, /v1/access-log
+                               the hub: what pods tell each other
+  /api/v1/search?q=&user=&service=&level=&trace=&attribution=&from=&to=&limit=&cursor=
+  /api/v1/request/{trace}
+  /api/v1/receipts?lane=forward|elastic&after=&limit=&whole=true
+                               what each lane received, one JSON object a line
+  /api/v1/stats, /health, /metrics
+
+Times are RFC 3339, nanoseconds since the epoch, or a distance back from now such as 15m.
+A document is acknowledged (forward) or answered (bulk) after its transaction is committed; a killed
+process loses none of them, a power cut may lose the last moments.";
+
 /// What `emco-lab serve` is told.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Where the page, the JSON API, the bulk API and the hub listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9200")]
@@ -52,12 +73,13 @@ pub(crate) struct Args {
     /// JSON file to write the chosen addresses to once both listen.
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
-    /// File with the token that sidecars prove themselves with to the hub. Without it everybody on
-    /// this machine is one, and nobody else.
+    /// File with the token that sidecars prove themselves with to the hub. Without it everybody is
+    /// one if the address is a loopback address, otherwise nobody.
     #[arg(long, value_name = "FILE")]
     hub_token: Option<PathBuf>,
     /// File with the token of whoever reports the ingress gateway's access log, and so may say whose
-    /// a request is. Without it everybody on this machine may, and nobody else.
+    /// a request is. Without it everybody may if the address is a loopback address, otherwise
+    /// nobody.
     #[arg(long, value_name = "FILE")]
     hub_gateway_token: Option<PathBuf>,
     /// What of its own log is written to standard error.
@@ -99,6 +121,7 @@ async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
         hub,
         metrics,
         registry,
+        forward: forward_at,
         started: Instant::now(),
     });
     let handler = move |request| Arc::clone(&app).handle(request);

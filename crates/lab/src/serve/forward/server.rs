@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{self, Framer, Message};
+use crate::serve::DRAIN_MAX;
 use crate::serve::document;
 use crate::serve::metrics::Metrics;
 use crate::serve::store::{self, Incoming, Lane, Pending, Store};
@@ -66,7 +67,8 @@ impl Forward {
         self.listener.local_addr()
     }
 
-    /// Receives until `stop`; what was read by then is committed and acknowledged before it returns.
+    /// Receives until `stop`; what was read by then is committed and, if the peer takes it in time,
+    /// acknowledged before it returns.
     pub(crate) async fn serve(self, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -90,7 +92,10 @@ impl Forward {
                 drop(permit);
             });
         }
-        while connections.join_next().await.is_some() {}
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+            tracing::warn!("forward peers did not take their last acknowledgements in time");
+        }
     }
 }
 

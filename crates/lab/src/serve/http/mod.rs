@@ -1,4 +1,13 @@
 //! One HTTP listener for everything: page, JSON API, bulk API, hub, metrics.
+//!
+//! | address | is |
+//! |---|---|
+//! | `/`, `/request/{trace}`, `/assets/…` | the page, for whoever accepts `text/html` |
+//! | `/_bulk`, `/_cluster/health`, … | [`crate::serve::elastic`] |
+//! | `/v1/…` | the hub, mounted |
+//! | `/api/v1/search`, `request/{trace}`, `stats` | JSON |
+//! | `/api/v1/receipts` | JSON lines, a page with its length or a stream |
+//! | `/metrics`, `/health` | of the lab itself |
 
 mod answer;
 mod api;

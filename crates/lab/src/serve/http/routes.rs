@@ -1,5 +1,6 @@
 //! Which address means what.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// Where all counters are registered.
     pub(crate) registry: prometheus::Registry,
+    /// Where the forward receiver listens.
+    pub(crate) forward: SocketAddr,
     /// Since when it serves.
     pub(crate) started: Instant,
 }

@@ -33,6 +33,7 @@ struct Page {
     total: String,
     documents: u64,
     documents_text: String,
+    forward: String,
     older: Option<String>,
     newest: Option<String>,
     chips: Vec<Chip>,
@@ -99,6 +100,7 @@ pub(crate) async fn search(app: &App, params: &Params) -> Answer {
         total: text::count(facets.total),
         documents,
         documents_text: text::count(documents),
+        forward: app.forward.to_string(),
         older: found
             .next
             .map(|cursor| link(params, "cursor", &cursor.to_string())),

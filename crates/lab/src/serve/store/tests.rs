@@ -242,6 +242,28 @@ async fn nothing_is_answered_before_the_transaction_is_committed() {
 }
 
 #[tokio::test]
+async fn what_waits_together_is_committed_together() {
+    let lab = lab();
+    let blocker = rusqlite::Connection::open(lab.directory.path().join("lab.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut pending = Vec::new();
+    for number in 0..100 {
+        let rows = vec![incoming(&line(number, ""), Mode::Create)];
+        let room = lab.store.room(1).await.unwrap();
+        pending.push(lab.store.write(Lane::Forward, rows, room).await.unwrap());
+    }
+    blocker.execute_batch("COMMIT").unwrap();
+    for one in pending {
+        assert_eq!(one.committed().await.unwrap(), [Stored::Created]);
+    }
+    let commits = lab.metrics.commits.get();
+    assert!(
+        commits <= 2,
+        "{commits} transactions for 100 waiting messages"
+    );
+}
+
+#[tokio::test]
 async fn closing_keeps_everything_and_the_index_goes_on_where_it_was() {
     let lab = lab();
     let lines: Vec<String> = (0..2000).map(|n| line(n, "")).collect();
