@@ -101,23 +101,31 @@ pub trait Visitor {
 }
 
 /// Appends `bytes` in moves of fixed sizes, which the compiler inlines: encoders append mostly a few
-/// bytes at a time, and calling a C library's `memcpy` for each costs more than the copy.
+/// bytes at a time, and calling a C library's `memcpy` for each costs more than the copy. The last
+/// two moves overlap, so that every length needs few of them.
 #[inline]
 pub fn push_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() > 128 {
-        out.extend_from_slice(bytes);
-        return;
+    match bytes.len() {
+        0..4 => bytes.iter().for_each(|byte| out.push(*byte)),
+        4..8 => push_blocks::<4>(out, bytes),
+        8..16 => push_blocks::<8>(out, bytes),
+        16..128 => push_blocks::<16>(out, bytes),
+        _ => out.extend_from_slice(bytes),
     }
-    let (words, rest) = bytes.as_chunks::<16>();
-    for word in words {
-        out.extend_from_slice(word);
+}
+
+/// Appends at least `N` bytes in blocks of `N`; the last block overlaps the one before.
+#[inline]
+fn push_blocks<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (blocks, rest) = bytes.as_chunks::<N>();
+    for block in blocks {
+        out.extend_from_slice(block);
     }
-    let (words, rest) = rest.as_chunks::<4>();
-    for word in words {
-        out.extend_from_slice(word);
-    }
-    for byte in rest {
-        out.push(*byte);
+    if let Some(last) = bytes.last_chunk::<N>()
+        && !rest.is_empty()
+    {
+        out.truncate(out.len() + rest.len() - N);
+        out.extend_from_slice(last);
     }
 }
 
@@ -257,6 +265,22 @@ fn visit_verdict(verdict: &Verdict, visitor: &mut impl Visitor) {
         visitor.string("emco.inferred.trace.id", &trace.to_string());
         if let Some(user) = user {
             visitor.string("emco.inferred.user.id", &user.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_long_runs_are_appended_as_they_are() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..bytes.len() {
+            let mut out = vec![0xaa];
+            push_short(&mut out, &bytes[..length]);
+            assert_eq!(out[0], 0xaa);
+            assert_eq!(&out[1..], &bytes[..length]);
         }
     }
 }

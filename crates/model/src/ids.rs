@@ -76,9 +76,18 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `bytes` in lower-case hex without going through the formatter.
 pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        let pair = [byte >> 4, byte & 15].map(|n| HEX.get(usize::from(n)).copied().unwrap_or(b'0'));
-        out.extend_from_slice(&pair);
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let (blocks, rest) = bytes.as_chunks::<8>();
+    for block in blocks {
+        let mut text = [0; 16];
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(block) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        out.extend_from_slice(&text);
+    }
+    for byte in rest {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

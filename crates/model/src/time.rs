@@ -108,20 +108,21 @@ impl UnixNanos {
     pub fn write_rfc3339(self, out: &mut Vec<u8>) {
         let (year, month, day) = self.day().civil();
         let of_day = self.0 % NANOS_PER_DAY;
-        let seconds = of_day / 1_000_000_000;
-        push_padded(out, u64::from(year), 4);
-        for (separator, value, width) in [
-            (b'-', u64::from(month), 2),
-            (b'-', u64::from(day), 2),
-            (b'T', seconds / 3600, 2),
-            (b':', seconds / 60 % 60, 2),
-            (b':', seconds % 60, 2),
-            (b'.', of_day % 1_000_000_000, 9),
-        ] {
-            out.push(separator);
-            push_padded(out, value, width);
-        }
-        out.push(b'Z');
+        // Both fit: a day has 86 400 seconds, a second 10^9 nanoseconds.
+        let seconds = u32::try_from(of_day / 1_000_000_000).unwrap_or(0);
+        let nanos = u32::try_from(of_day % 1_000_000_000).unwrap_or(0);
+        let [y1, y2] = [pair(year / 100), pair(year % 100)];
+        let [month, day] = [pair(month), pair(day)];
+        let [hour, minute] = [pair(seconds / 3600), pair(seconds / 60 % 60)];
+        let second = pair(seconds % 60);
+        let [n1, n2] = [pair(nanos / 10_000_000), pair(nanos / 100_000 % 100)];
+        let [n3, n4] = [pair(nanos / 1000 % 100), pair(nanos / 10 % 100)];
+        let [_, n5] = pair(nanos % 10);
+        out.extend_from_slice(&[
+            y1[0], y1[1], y2[0], y2[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T',
+            hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', n1[0],
+            n1[1], n2[0], n2[1], n3[0], n3[1], n4[0], n4[1], n5, b'Z',
+        ]);
     }
 }
 
@@ -204,11 +205,10 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-fn push_padded(out: &mut Vec<u8>, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = u8::try_from(value / 10_u64.pow(place) % 10).unwrap_or(0);
-        out.push(b'0' + digit);
-    }
+/// Two decimal digits of a number below 100.
+fn pair(value: u32) -> [u8; 2] {
+    let [value, ..] = value.to_le_bytes();
+    [b'0' + value / 10 % 10, b'0' + value % 10]
 }
 
 impl fmt::Display for UnixNanos {

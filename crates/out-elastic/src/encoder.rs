@@ -103,8 +103,15 @@ impl Fields<'_> {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
-        json::push_string(self.out, key.as_bytes());
-        self.out.push(b':');
+        if self.depth == 0 {
+            // Keys of the schema are our own and need no escape.
+            self.out.push(b'"');
+            push_short(self.out, key.as_bytes());
+            self.out.extend_from_slice(b"\":");
+        } else {
+            json::push_string(self.out, key.as_bytes());
+            self.out.push(b':');
+        }
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &[u8]) {
 /// Appends `text` as the inside of a JSON string.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
-        let (plain, tail) = rest.split_at(at);
+    loop {
+        let (plain, tail) = rest
+            .split_at_checked(plain_length(rest))
+            .unwrap_or((rest, &[]));
         push_short(out, plain);
         let Some((byte, tail)) = tail.split_first() else {
             return;
@@ -23,7 +25,6 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
         push_escape(out, *byte);
         rest = tail;
     }
-    push_short(out, rest);
 }
 
 /// Appends the inside of a JSON string that has its escapes already, in quotes. Half a surrogate
@@ -32,7 +33,10 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
 pub(crate) fn push_verbatim(out: &mut Vec<u8>, inside: &[u8]) {
     out.push(b'"');
     let mut rest = inside;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+    // `contains` is the fast search, and most strings have no escape.
+    while rest.contains(&b'\\')
+        && let Some(at) = rest.iter().position(|byte| *byte == b'\\')
+    {
         let (plain, escape) = rest.split_at(at);
         push_short(out, plain);
         let length = escape_length(escape);
@@ -48,8 +52,33 @@ pub(crate) fn push_verbatim(out: &mut Vec<u8>, inside: &[u8]) {
     out.push(b'"');
 }
 
-const fn must_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+/// How many bytes at the front need no escape; looks at eight bytes at a time, since almost all text
+/// needs none.
+fn plain_length(text: &[u8]) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let marks = special(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return length + marks.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    length + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// The highest bit of the lowest byte that is a control byte, a quote or a backslash; bits of bytes
+/// above it may be set as well, those below are not.
+const fn special(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let backslash = backslash.wrapping_sub(ONES) & !backslash;
+    (control | quote | backslash) & HIGH
 }
 
 fn push_escape(out: &mut Vec<u8>, byte: u8) {
@@ -129,6 +158,22 @@ mod tests {
         assert_eq!(verbatim(r"\ud83d\n"), r#""\ufffd\n""#);
         assert_eq!(verbatim(r"\uDE00\ud83d\ude00"), r#""\ufffd\ud83d\ude00""#);
         assert_eq!(verbatim(r"\ud83d\ud83d\ude00"), r#""\ufffd\ud83d\ude00""#);
+    }
+
+    #[test]
+    fn a_byte_that_needs_an_escape_is_found_at_every_place() {
+        for length in 0..40 {
+            for special in [0, 0x1f, b'"', b'\\'] {
+                for at in 0..length {
+                    let mut text = vec![b'\xff'; length];
+                    text[at] = special;
+                    assert_eq!(plain_length(&text), at, "{special} of {length}");
+                }
+            }
+            for plain in [0x20, b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
+                assert_eq!(plain_length(&vec![plain; length]), length, "{plain}");
+            }
+        }
     }
 
     #[test]
