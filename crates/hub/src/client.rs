@@ -107,6 +107,11 @@ impl HubHandle {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn standing_for_tests(&self) -> usize {
+        lock(&self.shared.questions).standing().len()
+    }
+
     fn ask(&self, subject: Subject) {
         let shared = &self.shared;
         if shared.replicas.is_empty() {

@@ -168,6 +168,19 @@ impl HubServer {
         summary
     }
 
+    /// Takes a fact that the caller vouches for: for whoever mounts the hub and is trusted itself.
+    pub fn tell_trusted(&self, fact: Fact) -> Told {
+        let mut state = self.lock();
+        let told = state.engine.tell(fact, now());
+        self.settle(&mut state);
+        told
+    }
+
+    /// What is known about `ask` now.
+    pub fn known(&self, ask: &Ask) -> Answer {
+        self.lock().engine.answer(ask)
+    }
+
     async fn route<B>(&self, path: &str, request: Request<B>) -> Result<Vec<u8>, Refused>
     where
         B: Body,
@@ -331,6 +344,18 @@ impl HubServer {
                 .with_label_values(&[outcome])
                 .inc_by(count);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn metrics_for_tests(&self) -> &ServerMetrics {
+        &self.metrics
+    }
+
+    /// Questions that wait, in the engine and here.
+    #[cfg(test)]
+    pub(crate) fn waiting_for_tests(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.engine.waiting(), state.waiters.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,0 +1,303 @@
+//! Client and servers over loopback, with replicas that are away, hang, forget and contradict.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::fact::{Fact, Person};
+use net::server::{Server, ServerSettings};
+use prometheus::Registry;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{operation, trace, trace_user, user};
+use crate::authority::{Credential, TokenFiles};
+use crate::client::{HubClient, HubHandle};
+use crate::engine::Ask;
+use crate::metrics::{ClientMetrics, ServerMetrics};
+use crate::questions::Learned;
+use crate::server::HubServer;
+use crate::settings::{ClientSettings, EngineSettings};
+
+const PATIENCE: Duration = Duration::from_secs(9);
+
+struct Replica {
+    hub: Arc<HubServer>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Replica {
+    async fn start(address: SocketAddr) -> Self {
+        let stop = CancellationToken::new();
+        let anyone = TokenFiles {
+            sidecar: Credential::Anyone,
+            ..TokenFiles::default()
+        };
+        let metrics = ServerMetrics::new(&Registry::new()).unwrap();
+        let hub = HubServer::new(EngineSettings::default(), anyone, metrics, stop.clone());
+        let server = Server::bind(address, ServerSettings::default())
+            .await
+            .unwrap();
+        Self {
+            address: server.local_addr().unwrap(),
+            task: tokio::spawn(Arc::clone(&hub).serve(server)),
+            hub,
+            stop,
+        }
+    }
+
+    async fn stop(self) -> SocketAddr {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        self.address
+    }
+
+    fn tell(&self, fact: Fact) {
+        self.hub.tell_trusted(fact);
+    }
+
+    /// Waits until the replica knows an operation on `app_context`.
+    async fn knows(&self, app_context: &str) {
+        let ask = Ask {
+            app_contexts: [Arc::from(app_context)].into(),
+            ..Ask::default()
+        };
+        timeout(PATIENCE, async {
+            while self.hub.known(&ask).is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await
+        .expect("the replica is told");
+    }
+}
+
+fn anywhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+struct Client {
+    handle: HubHandle,
+    learned: mpsc::Receiver<Learned>,
+    metrics: ClientMetrics,
+    _guard: DropGuard,
+}
+
+impl Client {
+    fn start(addresses: &[SocketAddr]) -> Self {
+        let metrics = ClientMetrics::new(&Registry::new()).unwrap();
+        let stop = CancellationToken::new();
+        let settings = ClientSettings {
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            answer_max: Duration::from_millis(500),
+            ..ClientSettings::default()
+        };
+        let (handle, learned) = HubClient::spawn(settings, metrics.clone(), stop.clone()).unwrap();
+        Self {
+            handle,
+            learned,
+            metrics,
+            _guard: stop.drop_guard(),
+        }
+    }
+
+    async fn next(&mut self) -> Learned {
+        timeout(PATIENCE, self.learned.recv())
+            .await
+            .expect("news")
+            .unwrap()
+    }
+}
+
+fn known(number: u8, id: &str) -> Learned {
+    Learned::Person(trace(number), Person::Known(user(id)))
+}
+
+#[tokio::test]
+async fn what_was_told_before_and_after_asking_is_learned() {
+    let replica = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[replica.address]);
+    replica.tell(trace_user(1, "alice"));
+    client.handle.ask_trace(trace(1));
+    assert_eq!(client.next().await, known(1, "alice"));
+    client.handle.ask_trace(trace(2));
+    client.handle.ask_app_context("ctx");
+    replica.tell(trace_user(2, "bob"));
+    assert_eq!(client.next().await, known(2, "bob"));
+    client.handle.tell(Fact::Operation(operation(3, "ctx")));
+    assert_eq!(client.next().await, Learned::Operation(operation(3, "ctx")));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_long_after_the_question_is_learned() {
+    let replica = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[replica.address]);
+    client.handle.ask_trace(trace(1));
+    // Past the short polls: the question stands in the long one.
+    timeout(PATIENCE, async {
+        while client.handle.standing_for_tests() == 0 || replica.hub.waiting_for_tests().0 == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    replica.tell(trace_user(1, "alice"));
+    assert_eq!(client.next().await, known(1, "alice"));
+}
+
+#[tokio::test]
+async fn a_conflict_after_the_answer_is_learned() {
+    let replica = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[replica.address]);
+    replica.tell(trace_user(1, "alice"));
+    client.handle.ask_trace(trace(1));
+    assert_eq!(client.next().await, known(1, "alice"));
+    replica.tell(trace_user(1, "mallory"));
+    assert_eq!(
+        client.next().await,
+        Learned::Person(trace(1), Person::Conflict)
+    );
+}
+
+#[tokio::test]
+async fn one_replica_that_is_away_costs_nothing_but_its_copy() {
+    let gone = Replica::start(anywhere()).await.stop().await;
+    let here = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[gone, here.address]);
+    here.tell(trace_user(1, "alice"));
+    client.handle.ask_trace(trace(1));
+    client.handle.tell(Fact::Operation(operation(1, "ctx")));
+    assert_eq!(client.next().await, known(1, "alice"));
+    here.knows("ctx").await;
+    // It gets its copy when it comes.
+    Replica::start(gone).await.knows("ctx").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_hangs_is_passed_over() {
+    let deaf = TcpListener::bind(anywhere()).await.unwrap();
+    let here = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[deaf.local_addr().unwrap(), here.address]);
+    here.tell(trace_user(1, "alice"));
+    client.handle.ask_trace(trace(1));
+    assert_eq!(client.next().await, known(1, "alice"));
+    let failures = client.metrics.failures.with_label_values(&["timeout"]);
+    assert!(failures.get() > 0);
+}
+
+#[tokio::test]
+async fn a_replica_that_talks_nonsense_is_passed_over() {
+    let liar = TcpListener::bind(anywhere()).await.unwrap();
+    let address = liar.local_addr().unwrap();
+    let nonsense = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = liar.accept().await {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>";
+            drop(stream.write_all(answer).await);
+        }
+    });
+    let here = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[address, here.address]);
+    here.tell(trace_user(1, "alice"));
+    client.handle.ask_trace(trace(1));
+    assert_eq!(client.next().await, known(1, "alice"));
+    nonsense.abort();
+}
+
+#[tokio::test]
+async fn replicas_that_contradict_each_other_name_nobody() {
+    let (one, other) = (
+        Replica::start(anywhere()).await,
+        Replica::start(anywhere()).await,
+    );
+    one.tell(trace_user(1, "alice"));
+    other.tell(trace_user(1, "bob"));
+    let mut client = Client::start(&[one.address, other.address]);
+    client.handle.ask_trace(trace(1));
+    assert_eq!(client.next().await, known(1, "alice"));
+    one.stop().await;
+    assert_eq!(
+        client.next().await,
+        Learned::Person(trace(1), Person::Conflict)
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_anew_is_told_again() {
+    let replica = Replica::start(anywhere()).await;
+    let mut client = Client::start(&[replica.address]);
+    client.handle.tell(Fact::Operation(operation(1, "ctx")));
+    replica.knows("ctx").await;
+    let address = replica.stop().await;
+    let replica = Replica::start(address).await;
+    replica.tell(trace_user(2, "alice"));
+    client.handle.ask_trace(trace(2));
+    assert_eq!(client.next().await, known(2, "alice"));
+    replica.knows("ctx").await;
+}
+
+#[tokio::test]
+async fn questions_wait_for_a_hub_that_is_away() {
+    let gone = Replica::start(anywhere()).await.stop().await;
+    let mut client = Client::start(&[gone]);
+    client.handle.ask_trace(trace(1));
+    timeout(PATIENCE, async {
+        while client
+            .metrics
+            .failures
+            .with_label_values(&["connect"])
+            .get()
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let replica = Replica::start(gone).await;
+    replica.tell(trace_user(1, "alice"));
+    assert_eq!(client.next().await, known(1, "alice"));
+}
+
+#[tokio::test]
+async fn facts_that_a_sidecar_may_not_state_are_counted() {
+    let replica = Replica::start(anywhere()).await;
+    let client = Client::start(&[replica.address]);
+    client.handle.tell(trace_user(1, "mallory"));
+    let refused = client.metrics.lost.with_label_values(&["refused"]);
+    timeout(PATIENCE, async {
+        while refused.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn without_addresses_there_is_no_hub() {
+    let mut client = Client::start(&[]);
+    client.handle.ask_trace(trace(1));
+    client.handle.tell(Fact::Operation(operation(1, "ctx")));
+    assert_eq!(client.metrics.open_questions.get(), 0);
+    assert_eq!(client.learned.recv().await, None);
+}
+
+#[test]
+fn a_bad_address_is_refused_at_the_start() {
+    let settings = ClientSettings {
+        addresses: vec!["http://hub:99999".to_owned()],
+        ..ClientSettings::default()
+    };
+    let metrics = ClientMetrics::new(&Registry::new()).unwrap();
+    let error = HubClient::spawn(settings, metrics, CancellationToken::new()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "using \"http://hub:99999\" as the address of the hub"
+    );
+}
