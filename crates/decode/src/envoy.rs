@@ -59,26 +59,26 @@ struct Line<'t, 'm> {
 impl<'t> Line<'t, '_> {
     /// The first of these keys that has a value; a JSON string's inside, escapes and all.
     fn first(&self, keys: &[&str]) -> Option<&'t str> {
-        self.find(keys, |_| true)
+        self.find(keys).map(|(_, value)| value)
     }
 
-    /// As [`Self::first`], but nothing rather than a value that is spelled with escapes: people
-    /// must not be confused.
+    /// As [`Self::first`], but nothing if the value is spelled with escapes: people must not be
+    /// confused.
     fn exact(&self, keys: &[&str]) -> Option<&'t str> {
-        self.find(keys, |kind| kind == Kind::Text(Escapes::None))
+        self.find(keys)
+            .filter(|(kind, _)| *kind == Kind::Text(Escapes::None))
+            .map(|(_, value)| value)
     }
 
-    fn find(&self, keys: &[&str], wanted: impl Fn(Kind) -> bool) -> Option<&'t str> {
+    fn find(&self, keys: &[&str]) -> Option<(Kind, &'t str)> {
         keys.iter().find_map(|key| {
-            let member = self
-                .members
-                .iter()
-                .find(|member| member.key.of(self.text) == key.as_bytes())?;
+            let mut members = self.members.iter();
+            let member = members.find(|member| member.key.of(self.text) == key.as_bytes())?;
             if !matches!(member.kind, Kind::Text(_) | Kind::Number) {
                 return None;
             }
             let value = std::str::from_utf8(member.value.of(self.text)).ok()?;
-            (!matches!(value, "" | "-") && wanted(member.kind)).then_some(value)
+            (!matches!(value, "" | "-")).then_some((member.kind, value))
         })
     }
 
@@ -108,5 +108,64 @@ impl<'t> Line<'t, '_> {
             parse(&["trace_id"]),
             span.and_then(|span| SpanId::parse(span.as_bytes())),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_istio_names_and_ours() {
+        let ends = br#"{"b3":null,"duration":4748,"method":"POST","path":"/v2/x?a=1","request_id":"r","response_code":202,"start_time":"2026-11-23T04:09:37.698Z","upstream_cluster":"outbound|9015||o.emco","x_b3_spanid":"bb76c7149fa98b1c","x_b3_traceid":"c841501f3c8ef4f5bb76c7149fa98b1c","x_user_id":"someone"}"#;
+        let facts = access(ends).unwrap();
+        assert_eq!((facts.side, facts.phase), (ProxySide::Outbound, Phase::End));
+        assert_eq!((facts.method, facts.path), ("POST", "/v2/x?a=1"));
+        assert_eq!((facts.status, facts.duration), (202, 4_748_000_000));
+        assert_eq!(facts.user, Some("someone"));
+        assert_eq!(
+            facts.trace.unwrap().to_string(),
+            "c841501f3c8ef4f5bb76c7149fa98b1c"
+        );
+        assert_eq!(facts.span.unwrap().to_string(), "bb76c7149fa98b1c");
+        let starts = br#"{"ts":"2026-11-23T04:09:37.698Z","method":"GET","path":"/","status":"0","duration_ms":"-","log_type":"DownstreamStart","trace_id":"6053feba479fea34b08db6e13db75b13","b3_traceid":"-","user_jwt":"-","user_hdr":"someone"}"#;
+        let facts = access(starts).unwrap();
+        assert_eq!(
+            (facts.side, facts.phase),
+            (ProxySide::Inbound, Phase::Start)
+        );
+        assert_eq!((facts.status, facts.duration), (0, 0));
+        assert_eq!((facts.user, facts.span), (Some("someone"), None));
+        assert!(facts.trace.is_some());
+    }
+
+    #[test]
+    fn the_single_header_has_trace_and_span() {
+        let line = br#"{"b3":"6053feba479fea34b08db6e13db75b13-db058dcb5c7215fb-0-63087bb280e0ebb4","method":"GET","path":"/","start_time":"2026-11-23T04:09:37Z","x_b3_traceid":null}"#;
+        let facts = access(line).unwrap();
+        assert_eq!(
+            facts.trace.unwrap().to_string(),
+            "6053feba479fea34b08db6e13db75b13"
+        );
+        assert_eq!(facts.span.unwrap().to_string(), "db058dcb5c7215fb");
+    }
+
+    #[test]
+    fn a_user_with_escapes_is_nobody() {
+        let line = br#"{"method":"GET","path":"/","start_time":"2026-11-23T04:09:37Z","x_user_id":"a\u0062"}"#;
+        assert_eq!(access(line).unwrap().user, None);
+    }
+
+    #[test]
+    fn other_lines_are_none() {
+        for line in [
+            "",
+            "text",
+            "{}",
+            r#"{"method":"GET","path":"/"}"#,
+            r#"{"method":"GET","path":"/","start_time":"yesterday"}"#,
+        ] {
+            assert_eq!(access(line.as_bytes()), None, "{line}");
+        }
     }
 }

@@ -159,7 +159,10 @@ fn names<'a>(
         "project" => NameKey::Project,
         "composite_app" => NameKey::CompositeApp,
         "composite_app_version" if !is_bare_version(field, text) => NameKey::CompositeAppVersion,
-        "deployment_intent_group" => NameKey::DeploymentIntentGroup,
+        // A migration makes the context of its target here, under its source's request.
+        "deployment_intent_group" if !site.function.ends_with("makeAppContextForCompositeApp") => {
+            NameKey::DeploymentIntentGroup
+        }
         "logical_cloud" => NameKey::LogicalCloud,
         "cluster_provider" => NameKey::ClusterProvider,
         // In this file of dcm the key holds the name of the cluster reference.

@@ -8,6 +8,9 @@ use crate::secrets;
 /// Longest normalised key; what is longer is cut.
 const KEY_BYTES_MAX: usize = 128;
 
+/// Memory a buffer may keep after an unusually long line.
+const KEEP_BYTES: usize = 64 << 10;
+
 /// Memory that is kept between lines.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
@@ -31,6 +34,8 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(crate) fn new(text: &'a [u8], record: &'a mut Record, buffers: &'a mut Buffers) -> Self {
         buffers.free.clear();
+        buffers.plain.shrink_to(KEEP_BYTES);
+        record.scratch.shrink_to(KEEP_BYTES);
         Self {
             suspicious: secrets::suspicious(text),
             valid: std::str::from_utf8(text).is_ok(),

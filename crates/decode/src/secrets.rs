@@ -53,6 +53,9 @@ const FRAGMENTS: &[&str] = &[
     "YXBpVmVyc2lv",
 ];
 
+/// Longest text between the start of a PEM block and the words `PRIVATE KEY`.
+const PEM_LABEL_BYTES_MAX: usize = 64;
+
 /// What the close look begins with, in any case.
 const ANCHORS: &[(&str, Anchor)] = &[
     ("password", Anchor::Word),
@@ -177,12 +180,15 @@ fn extent(anchor: Anchor, text: &[u8], start: usize, end: usize) -> Option<(usiz
         }
         Anchor::Base64(exact) => {
             let inside = start > 0 && text.get(start - 1).is_some_and(u8::is_ascii_alphanumeric);
+            if inside || text.get(start..end) != Some(exact.as_bytes()) {
+                return None;
+            }
             let run = run(text, start, is_token);
-            let long = run >= start + 16 && text.get(start..end) == Some(exact.as_bytes());
-            (long && !inside).then_some((start, run))
+            (run >= start + 16).then_some((start, run))
         }
         Anchor::Pem => {
-            let begin = memchr::memmem::rfind(text.get(..start)?, b"-----BEGIN ")?;
+            let from = start.saturating_sub(PEM_LABEL_BYTES_MAX);
+            let begin = from + memchr::memmem::rfind(text.get(from..start)?, b"-----BEGIN ")?;
             let body = text.get(end..)?;
             let close = memchr::memmem::find(body, b"PRIVATE KEY-----")
                 .map_or(text.len(), |at| end + at + b"PRIVATE KEY-----".len());
@@ -346,6 +352,22 @@ mod tests {
             "monkeyJungle12345678901234567890",
         ] {
             assert_eq!(masked(text), text);
+        }
+    }
+
+    #[test]
+    fn hostile_text_takes_linear_time() {
+        for part in [
+            "PRIVATE KEY-----",
+            "eyJ",
+            ".eyJ",
+            "token\\\\",
+            "password \"",
+            "Secret",
+            "eyJ ",
+        ] {
+            let text = part.repeat((1 << 20) / part.len());
+            assert!(masked(&text).len() <= text.len() * 4);
         }
     }
 

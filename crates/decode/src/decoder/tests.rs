@@ -127,6 +127,10 @@ const LINES: &[(&str, &str)] = &[
         r#"{"SOURCE":"file[client.go:162] func[module.checkAppContext]","cluster":"a-reference","level":"info","msg":"x","time":"2026-11-23T04:09:37.2Z"}"#,
     ),
     (
+        "logrus_of_a_migration",
+        r#"{"CompositeApp":"shop","DeploymentIntentGroup":"target","Project":"p1","SOURCE":"file[appContextMaker.go:74] func[module.(*Instantiator).makeAppContextForCompositeApp]","Version":"v2","level":"info","msg":"x","time":"2026-11-23T04:09:37.2Z"}"#,
+    ),
+    (
         "zap",
         r#"{"level":"warn","ts":"2026-11-23T05:09:37.123+0100","logger":"etcd-client","caller":"v3@v3.5.5/retry.go:62","msg":"retrying","target":"etcd://0xc0/emco-etcd:2379","attempt":0,"error":"context canceled"}"#,
     ),
