@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::{interrupt, proc, say};
 
 const POLL: Duration = Duration::from_millis(20);
+/// How long a program may take to end what it started.
+const GRACE: Duration = Duration::from_secs(10);
 /// Longest line of a child's output that is looked at, in bytes.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -46,13 +48,13 @@ impl Group {
         self.child.id()
     }
 
-    /// Its exit status, if it has ended.
+    /// Its exit status, if it has ended. What is left of its group is ended then, too.
     pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.ended.is_none() {
-            self.ended = self
-                .child
-                .try_wait()
-                .with_context(|| format!("ask whether {} has ended", self.name))?;
+        if self.ended.is_none() && proc::has_ended(self.id()) {
+            // As long as it is not reaped, nobody else can have its id.
+            let _nobody_left = self.signal(Signal::KILL);
+            let status = self.child.wait();
+            self.ended = Some(status.with_context(|| format!("reap {}", self.name))?);
         }
         Ok(self.ended)
     }
@@ -71,6 +73,16 @@ impl Group {
         let id = self.id();
         interrupt::poll_until(bound, POLL, || Ok(proc::has_ended(id).then_some(())))?
             .with_context(|| format!("{} did not end within {bound:?}", self.name))
+    }
+
+    /// Asks it to end, so that it can end what it started itself, and gives it a moment for that.
+    fn end_gently(&mut self) {
+        let end = Instant::now() + GRACE;
+        let asked = self.signal(Signal::TERM).is_ok();
+        while asked && Instant::now() < end && matches!(self.try_wait(), Ok(None)) {
+            // Not a wait that Ctrl-C ends: it may be the reason why we are here.
+            std::thread::park_timeout(POLL);
+        }
     }
 
     /// Sends `signal` to the group.
@@ -124,7 +136,13 @@ pub(crate) fn run_shown(
         group.child.stdout.take().map(|pipe| show(pipe, keep)),
         group.child.stderr.take().map(|pipe| show(pipe, keep)),
     ];
-    let status = group.wait(bound)?;
+    let status = match group.wait(bound) {
+        Ok(status) => status,
+        Err(error) => {
+            group.end_gently();
+            return Err(error);
+        }
+    };
     let mut kept = Vec::new();
     for reader in readers.into_iter().flatten() {
         match reader.join() {
@@ -229,6 +247,26 @@ mod tests {
         )
         .unwrap()
         .expect("the grandchild ends with its group");
+    }
+
+    #[test]
+    fn what_takes_too_long_can_end_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ended");
+        let script = format!(
+            "trap 'echo x > {}; exit 0' TERM; sleep 60 & wait",
+            path.display()
+        );
+        let bound = Duration::from_millis(200);
+        run_shown("slow", &mut shell(&script), bound, |_| false).unwrap_err();
+        assert!(path.is_file());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_ended_with_it() {
+        let mut command = shell("sleep 60 & echo left");
+        let finished = run_shown("leaving", &mut command, BOUND, |_| true).unwrap();
+        assert_eq!(finished.kept, ["left"]);
     }
 
     #[test]

@@ -68,10 +68,12 @@ pub(super) const FULL: &[Step] = &[
 ];
 
 fn fmt() -> Result<Count> {
+    component("fmt", "rustfmt")?;
     cargo("cargo fmt", &["fmt", "--all", "--check"], 60)
 }
 
 fn clippy() -> Result<Count> {
+    component("clippy", "clippy")?;
     let arguments = [
         "clippy",
         "--locked",
@@ -180,6 +182,20 @@ fn runner(name: &str, command: &mut Command, seconds: u64) -> Result<Count> {
     let bound = Duration::from_secs(seconds);
     let finished = child::run_shown(name, command, bound, Count::is_summary)?;
     Ok(Count::of_runner(&finished.kept, finished.status.success()))
+}
+
+/// Makes sure that a part of the toolchain is there that small installations leave out.
+fn component(subcommand: &str, component: &str) -> Result<()> {
+    let asked = workspace::cargo().args([subcommand, "--version"]).output();
+    if asked.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    let mut add = Command::new("rustup");
+    add.args(["component", "add", component])
+        .current_dir(workspace::root());
+    child::output("rustup component add", &mut add, Duration::from_mins(5))
+        .map(drop)
+        .with_context(|| format!("install {component}"))
 }
 
 /// The test runner: the one that is there, or one of our own.
