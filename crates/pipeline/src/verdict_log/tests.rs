@@ -401,8 +401,12 @@ proptest! {
         let (name, whole) = after.last().unwrap();
         let start = before.iter().find(|held| held.0 == *name).map_or(0, |held| held.1);
         prop_assert!(*whole > start);
+        let copy = crashed(dir.path(), "nothing", 0);
+        let content = std::fs::read(dir.path().join(name)).unwrap();
+        let checkpoint = std::fs::read(dir.path().join("checkpoint")).unwrap();
         for bytes in start..*whole {
-            let copy = crashed(dir.path(), name, bytes);
+            std::fs::write(copy.path().join(name), &content[..bytes]).unwrap();
+            std::fs::write(copy.path().join("checkpoint"), &checkpoint).unwrap();
             let (log, recovery) = open(copy.path(), &LANES);
             model.check(&log, &recovery);
         }
