@@ -51,6 +51,8 @@ pub(crate) struct Candidate<D: Disk> {
     pub(crate) head: Vec<u8>,
     /// It was what its container writes when it was first seen.
     pub(crate) was_live: bool,
+    /// No name leads to it any more.
+    pub(crate) nameless: bool,
     /// Held open while unread, so that it survives its deletion.
     content: Option<Content<D>>,
     /// Uncompressed size modulo 2^32, if compressed.
@@ -77,25 +79,27 @@ impl<D: Disk> Candidate<D> {
             prefix: Prefix::default(),
             head: Vec::new(),
             was_live,
+            nameless: false,
             content: Some(Content::new(disk, file, listed.gzip)),
             gzip_bytes,
         })
     }
 
-    /// A file that was being read and is laid aside.
-    pub(crate) fn suspended(
+    /// A file that was being read and is laid aside; without a key if it has another content now.
+    pub(crate) fn held(
         listed: Listed,
         content: Content<D>,
-        key: FileKey,
+        key: Option<FileKey>,
         prefix: Prefix,
     ) -> Self {
         Self {
             was_live: listed.order.is_live(),
+            nameless: false,
             path: listed.path,
             order: listed.order,
             gzip: listed.gzip,
             stat: listed.stat,
-            key: Some(key),
+            key,
             prefix,
             head: Vec::new(),
             content: Some(content),
@@ -113,18 +117,30 @@ impl<D: Disk> Candidate<D> {
         same && (self.content.is_some() || unchanged)
     }
 
+    /// Whether the file that is held open has another content by now.
+    pub(crate) fn is_replaced(&self, disk: &D, listed: &Listed) -> bool {
+        let Some(content) = &self.content else {
+            return false;
+        };
+        let changed = listed.stat.changed != self.stat.changed;
+        let shrunk = listed.stat.bytes < self.stat.bytes;
+        changed && (shrunk || !content.begins_with(disk, self.prefix).unwrap_or(true))
+    }
+
     /// The same file under the name and with the size it has now.
     #[must_use]
     pub(crate) fn at(mut self, listed: Listed) -> Self {
+        self.nameless = false;
         self.path = listed.path;
         self.order = listed.order;
         self.stat = listed.stat;
         self
     }
 
-    /// Looks at how it begins.
+    /// Looks at how it begins, and how large it is.
     pub(crate) fn look(&mut self, disk: &D) -> io::Result<()> {
         if let Some(content) = &mut self.content {
+            self.stat = disk.stat_open(&content.file)?;
             self.head = content.head(disk)?;
             let identifying = first_line(&self.head).unwrap_or(&self.head);
             self.prefix = Prefix::of(identifying);

@@ -8,6 +8,7 @@ use std::io;
 use std::io::{BufReader, Read as _};
 
 use flate2::bufread::MultiGzDecoder;
+use model::time::UnixNanos;
 
 use crate::disk::{Disk, Stream};
 use crate::identity::{FIRST_LINE_BYTES_MAX, PREFIX_BYTES_MAX, Prefix};
@@ -42,6 +43,8 @@ pub(crate) enum Got {
 pub(crate) struct Content<D: Disk> {
     pub(crate) file: D::File,
     gunzip: Option<Gunzip<D>>,
+    /// When it was last changed, as of the last look at its end.
+    seen: UnixNanos,
 }
 
 struct Gunzip<D: Disk> {
@@ -80,7 +83,11 @@ impl<D: Disk> Content<D> {
     /// Of a file that was opened.
     pub(crate) fn new(disk: &D, file: D::File, gzip: bool) -> Self {
         let gunzip = gzip.then(|| Gunzip::new(disk, &file));
-        Self { file, gunzip }
+        Self {
+            file,
+            gunzip,
+            seen: UnixNanos::default(),
+        }
     }
 
     /// Whether it is compressed: then it is complete and never changes.
@@ -131,8 +138,11 @@ impl<D: Disk> Content<D> {
         }
         let bytes = disk.read_full_at(&self.file, into, offset)?;
         if bytes == 0 {
-            let shrunk = disk.stat_open(&self.file)?.bytes < offset;
-            return Ok(if shrunk { Got::Replaced } else { Got::End });
+            let stat = disk.stat_open(&self.file)?;
+            // It may have been truncated and written to the very same length.
+            let changed = std::mem::replace(&mut self.seen, stat.changed) != stat.changed;
+            let replaced = stat.bytes < offset || (changed && !self.begins_with(disk, prefix)?);
+            return Ok(if replaced { Got::Replaced } else { Got::End });
         }
         Ok(if self.begins_with(disk, prefix)? {
             Got::Bytes(bytes)

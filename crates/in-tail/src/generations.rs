@@ -4,7 +4,7 @@
 //! (generation) of a path gets a random key when it is first seen. What was given is kept in a small
 //! JSON file, replaced as a whole:
 //! ```text
-//! {"version":1,"generations":[
+//! {"version":1,"followed":[{"path":"/var/log/app.log","since":<ns>}, ...],"generations":[
 //!   {"path":"/var/log/app.log","key":"<32 hex>","prefix_bytes":1024,"prefix_hash":<u64>,
 //!    "first_seen":<ns>,"retired":false}, ...]}
 //! ```
@@ -28,6 +28,7 @@ const GENERATIONS_MAX: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generations {
     all: Vec<Generation>,
+    followed: Vec<Followed>,
     changed: bool,
 }
 
@@ -44,7 +45,15 @@ pub(crate) struct Generation {
 #[derive(Deserialize, Serialize)]
 struct Saved {
     version: u32,
+    followed: Vec<Followed>,
     generations: Vec<SavedGeneration>,
+}
+
+/// Since when a path is followed: what was rotated before is none of our business.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct Followed {
+    path: String,
+    since: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -82,6 +91,7 @@ impl Generations {
         });
         Some(Self {
             all: all.collect::<Option<_>>()?,
+            followed: saved.followed,
             changed: false,
         })
     }
@@ -93,6 +103,7 @@ impl Generations {
         }
         let saved = Saved {
             version: VERSION,
+            followed: self.followed.clone(),
             generations: self.all.iter().map(SavedGeneration::of).collect(),
         };
         serde_json::to_vec(&saved).ok()
@@ -157,9 +168,18 @@ impl Generations {
         })
     }
 
-    /// When `path` was first seen with any content.
-    pub(crate) fn followed_since(&self, path: &Path) -> Option<UnixNanos> {
-        self.of(path).map(|generation| generation.first_seen).min()
+    /// Since when `path` is followed; from `now` on if it was not before.
+    pub(crate) fn follow(&mut self, path: &Path, now: UnixNanos) -> UnixNanos {
+        let path = path.to_string_lossy();
+        if let Some(followed) = self.followed.iter().find(|followed| followed.path == path) {
+            return UnixNanos(followed.since);
+        }
+        self.followed.push(Followed {
+            path: path.into_owned(),
+            since: now.0,
+        });
+        self.changed = true;
+        now
     }
 
     /// Recognises `key` by more than before, now that more is there.
@@ -218,6 +238,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let mut generations = Generations::default();
+        generations.follow(Path::new(PATH), UnixNanos(6));
         let first = generations.create(Path::new(PATH), b"start\n", UnixNanos(7));
         generations.extend(first, b"start\nmore\n");
         generations.retire(first);
@@ -232,9 +253,9 @@ mod tests {
         let wrong = [
             &b""[..],
             b"{}",
-            b"{\"version\":2,\"generations\":[]}",
+            b"{\"version\":2,\"followed\":[],\"generations\":[]}",
             b"\0\0\0\0",
-            b"{\"version\":1,\"generations\":[{\"path\":\"a\",\"key\":\"xyz\",\"prefix_bytes\":1,\
+            b"{\"version\":1,\"followed\":[],\"generations\":[{\"path\":\"a\",\"key\":\"xyz\",\"prefix_bytes\":1,\
               \"prefix_hash\":1,\"first_seen\":1,\"retired\":false}]}",
         ];
         for state in wrong {

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn the_formula_is_a_contract() {
         let key = file_key("uid", "orchestrator", 7, b"first\n");
-        assert_eq!(key.to_string(), "CONTRACT");
+        assert_eq!(key.to_string(), "f51d77e537e4f20ee1ebf740e117202e");
     }
 
     #[test]

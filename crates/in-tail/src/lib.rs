@@ -38,6 +38,8 @@ mod pace;
 mod plain;
 pub mod reader;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod task;
 mod watch;
 

@@ -30,11 +30,16 @@ impl Default for Rank {
 }
 
 impl Order {
-    /// Before every file of this restart that has a name.
-    pub(crate) fn nameless(restart: u32) -> Self {
+    /// Of a CRI file that was live and has lost its name: right after `last`, the newest rotated file
+    /// of its restart that was known by then.
+    pub(crate) fn former(restart: u32, last: Option<&Self>) -> Self {
+        let stamp = match last.map(|last| &last.rank) {
+            Some(Rank::Rotated(_, stamp)) => format!("{stamp}~"),
+            _ => String::new(),
+        };
         Self {
             restart,
-            rank: Rank::default(),
+            rank: Rank::Rotated(UnixNanos(0), stamp),
         }
     }
 
@@ -148,7 +153,9 @@ mod tests {
             .map(|name| LogName::parse_cri(name).unwrap().order)
             .collect();
         assert!(orders.is_sorted_by(|a, b| a < b), "{orders:?}");
-        assert!(Order::nameless(1) > orders[2] && Order::nameless(1) < orders[3]);
+        let former = Order::former(0, Some(&orders[0]));
+        assert!(former > orders[0] && former < orders[1]);
+        assert!(Order::former(1, None) > orders[2] && Order::former(1, None) < orders[3]);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) fn assign_keys<D: Disk>(
     candidates: &mut Vec<Candidate<D>>,
     from: impl Fn(FileKey) -> u64,
 ) {
+    generations.follow(known.path, known.wall);
     let mut taken: Vec<FileKey> = candidates.iter().filter_map(|c| c.key).collect();
     taken.extend(known.active.as_ref().map(|active| active.key));
     let siblings_of = |candidates: &[Candidate<D>], key: FileKey, longer_than: u64| {
@@ -74,13 +75,7 @@ pub(crate) fn assign_keys<D: Disk>(
     taken.extend(live_key);
     for at in 0..candidates.len() {
         if Some(at) != live {
-            assign_sibling(
-                known,
-                generations,
-                candidates,
-                (at, live, live_key),
-                &mut taken,
-            );
+            assign_sibling(known, generations, candidates, (at, live), &mut taken);
         }
     }
     if let Some(live) = live.and_then(|at| candidates.get_mut(at))
@@ -101,7 +96,7 @@ fn assign_sibling<D: Disk>(
     known: &mut Known<'_, D>,
     generations: &mut Generations,
     candidates: &mut [Candidate<D>],
-    (at, live, live_key): (usize, Option<usize>, Option<FileKey>),
+    (at, live): (usize, Option<usize>),
     taken: &mut Vec<FileKey>,
 ) {
     let Some(candidate) = candidates.get(at) else {
@@ -115,22 +110,22 @@ fn assign_sibling<D: Disk>(
         let copied = active.prefix.matches(&candidate.head)
             && candidate.continues(known.disk, active.offset, active.marker);
         if copying || copied {
-            return set_key(candidates, at, generations, active.key);
+            return;
         }
     }
     let live = live.and_then(|live| candidates.get(live)?.content());
     let copying = live.is_some_and(|live| candidate.is_start_of(known.disk, live));
     if copying {
-        // Without a key of the live file there is nothing to copy yet: look again later.
-        if let Some(key) = live_key {
-            set_key(candidates, at, generations, key);
-        }
+        return;
+    }
+    let known_by_now = generations.find(known.path, &candidate.head, false, &[]);
+    if candidate.nameless && known_by_now.is_some_and(|key| taken.contains(&key)) {
+        // Held open, and found under another name (compressed) as well.
         return;
     }
     let found = generations.find(known.path, &candidate.head, false, taken);
     let key = found.or_else(|| {
-        let since = generations.followed_since(known.path);
-        let ours = since.is_some_and(|since| candidate.stat.modified >= since);
+        let ours = candidate.stat.modified >= generations.follow(known.path, known.wall);
         (ours || candidate.was_live).then(|| {
             let key = generations.create(known.path, &candidate.head, known.wall);
             generations.retire(key);

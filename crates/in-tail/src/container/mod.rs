@@ -380,7 +380,8 @@ impl<D: Disk> Container<D> {
             return;
         };
         let newer = |candidate: &&Candidate<D>| {
-            candidate.order > active.order && candidate.key != Some(active.file.key)
+            let later = candidate.order > active.order || (!active.listed && candidate.is_held());
+            later && candidate.key != Some(active.file.key)
         };
         let newer = self.candidates.iter().find(newer);
         let reason = match newer {
@@ -428,10 +429,10 @@ impl<D: Disk> Container<D> {
                 ..active.stat
             },
         };
-        self.candidates.push(Candidate::suspended(
+        self.candidates.push(Candidate::held(
             listed,
             active.content,
-            key,
+            Some(key),
             active.prefix,
         ));
         self.candidates
@@ -481,6 +482,16 @@ impl<D: Disk> Container<D> {
         }
         let end = old.offset;
         self.finished.insert(key, Finished { end, missed: 0 });
+        // The new content is a file of its own, even if it has lost its name already.
+        let listed = Listed {
+            path: old.path.clone(),
+            order: old.order.clone(),
+            gzip: false,
+            stat: old.stat,
+        };
+        let again = Content::new(&context.disk, old.content.file.clone(), false);
+        self.candidates
+            .push(Candidate::held(listed, again, None, Prefix::default()));
         self.scan(context, now);
         let copy = self.candidates.iter().position(|candidate| {
             candidate.key == Some(key) && !candidate.stat.same_file(&old.stat)

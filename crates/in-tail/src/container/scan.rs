@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use model::time::UnixNanos;
+
 use super::{Container, MISSED_MAX};
 use crate::candidate::Candidate;
 use crate::disk::Disk;
 use crate::engine::{Context, Now};
+use crate::event::ContainerInfo;
 use crate::listing::{self, Listed};
 use crate::names::Order;
 use crate::plain::{self, Following, Known};
@@ -32,9 +35,11 @@ impl<D: Disk> Container<D> {
                 Vec::new()
             }
         };
+        let orders: Vec<Order> = self.candidates.iter().map(|c| c.order.clone()).collect();
         if let Some(active) = &mut self.active {
             active.listed = false;
-            active.order = Order::nameless(active.order.restart);
+            let modified = active.stat.modified;
+            active.order = nameless(&active.order, &self.info, modified, &orders);
         }
         let mut previous = std::mem::take(&mut self.candidates);
         let mut found: Vec<Candidate<D>> = Vec::with_capacity(listed.len());
@@ -43,13 +48,14 @@ impl<D: Disk> Container<D> {
                 continue;
             }
             let known = previous.iter().position(|old| old.is(&listed));
-            let known = known.map(|at| previous.swap_remove(at));
+            let known = known.map(|at| previous.remove(at));
             found.extend(self.examine(context, listed, known));
         }
+        self.keep_unknown(context, &mut previous, &orders, &mut found);
         self.assign_plain(context, now, &mut found);
         let mut keys = HashSet::new();
         found.retain(|candidate| candidate.key.is_none_or(|key| keys.insert(key)));
-        self.keep_unread(context, previous, &mut found);
+        self.keep_unread(context, previous, &orders, &mut found);
         self.candidates = found;
         self.plan_replay(context);
         self.settle(context);
@@ -78,8 +84,15 @@ impl<D: Disk> Container<D> {
     ) -> Option<Candidate<D>> {
         let path = listed.path.clone();
         let opened = match known {
-            Some(known) if known.key.is_some() => return Some(known.at(listed)),
-            Some(known) => Ok(known.at(listed)),
+            Some(known) if known.key.is_some() && !known.is_replaced(&context.disk, &listed) => {
+                return Some(known.at(listed));
+            }
+            Some(mut known) => {
+                if let Some(key) = known.key.take().filter(|_| !self.info.is_cri()) {
+                    context.generations().retire(key);
+                }
+                Ok(known.at(listed))
+            }
             None => Candidate::open(&context.disk, listed),
         };
         let looked = opened.and_then(|mut candidate| {
@@ -125,11 +138,40 @@ impl<D: Disk> Container<D> {
         });
     }
 
+    /// Files that were held open before they could be identified and have lost their name: what is in
+    /// them by now may identify them.
+    fn keep_unknown(
+        &self,
+        context: &mut Context<D>,
+        previous: &mut Vec<Candidate<D>>,
+        orders: &[Order],
+        found: &mut Vec<Candidate<D>>,
+    ) {
+        let unknown = |old: &mut Candidate<D>| old.key.is_none() && old.is_held();
+        let unknown: Vec<Candidate<D>> = previous.extract_if(.., unknown).collect();
+        for mut old in unknown {
+            if let Err(source) = old.look(&context.disk) {
+                context.read_failed(&old.path, source);
+                continue;
+            }
+            if old.head.is_empty() {
+                continue;
+            }
+            if self.info.is_cri() {
+                old.key = listing::cri_key(&self.info, old.order.restart, &old.head);
+            }
+            old.order = nameless(&old.order, &self.info, old.stat.modified, orders);
+            old.nameless = true;
+            found.push(old);
+        }
+    }
+
     /// Files that were held open unread and have lost their name are still read.
     fn keep_unread(
         &self,
         context: &Context<D>,
         previous: Vec<Candidate<D>>,
+        orders: &[Order],
         found: &mut Vec<Candidate<D>>,
     ) {
         for mut old in previous {
@@ -138,14 +180,10 @@ impl<D: Disk> Container<D> {
                 .active
                 .as_ref()
                 .is_some_and(|a| Some(a.file.key) == old.key);
-            let read = match old.key {
-                Some(key) => old.is_read(self.start(context, key)),
-                None => old.stat.bytes == 0 || !self.info.is_cri(),
-            };
+            let read = |key| old.is_read(self.start(context, key));
+            let read = old.key.is_none_or(read);
             if !again && !active && !read && old.is_held() {
-                if old.order.is_live() {
-                    old.order = Order::nameless(old.order.restart);
-                }
+                old.order = nameless(&old.order, &self.info, old.stat.modified, orders);
                 found.push(old);
             }
         }
@@ -189,9 +227,29 @@ impl<D: Disk> Container<D> {
             .map(|candidate| candidate.key.map(|key| self.start(context, key)))
             .collect();
         for (candidate, start) in self.candidates.iter_mut().zip(starts) {
-            if start.is_some_and(|start| candidate.is_read(start)) {
+            let read = start.is_some_and(|start| candidate.is_read(start));
+            if read && !candidate.order.is_live() {
                 candidate.close();
             }
         }
     }
+}
+
+/// The order of a file that no name leads to any more; `known` are the files known so far.
+fn nameless(
+    order: &Order,
+    container: &ContainerInfo,
+    modified: UnixNanos,
+    known: &[Order],
+) -> Order {
+    if !order.is_live() {
+        return order.clone();
+    }
+    if !container.is_cri() {
+        return Order::sibling(modified, "");
+    }
+    let rotated = known
+        .iter()
+        .filter(|other| other.restart == order.restart && !other.is_live());
+    Order::former(order.restart, rotated.max())
 }
