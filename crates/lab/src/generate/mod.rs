@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Makes the recording; answers its counts.
-fn generate(args: &Args) -> anyhow::Result<String> {
+pub(crate) fn generate(args: &Args) -> anyhow::Result<String> {
     let plan = Plan {
         seed: args.seed,
         requests: usize::try_from(args.requests)?,

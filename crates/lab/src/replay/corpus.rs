@@ -107,7 +107,8 @@ impl Corpus {
             };
             let mut line = Vec::new();
             while lines.next(&mut line)? {
-                let time = line.get(..30).and_then(UnixNanos::parse_rfc3339);
+                let prefix = line.split(|byte| *byte == b' ').next();
+                let time = prefix.and_then(UnixNanos::parse_rfc3339);
                 let Some(UnixNanos(time)) = time else {
                     continue;
                 };

@@ -106,9 +106,12 @@ struct Context {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
+    let is_list = args.list_pods;
     let tally = play(args, stop).await?;
-    let text = serde_json::to_string(&tally).context("writing the summary")?;
-    tell(&format!("replay: {text}"));
+    if !is_list {
+        let text = serde_json::to_string(&tally).context("writing the summary")?;
+        tell(&format!("replay: {text}"));
+    }
     Ok(())
 }
 
