@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use decode::{Decoder, FactBuf, Format, Framer, FramerSettings, facts, rejoin};
 use model::document::{Body, Constants, Document, Visitor};
 use model::ids::{DocumentId, FileKey};
-use model::line::{Dialect, Extent, Stream};
+use model::line::{Dialect, Extent, Name, NameKey, Stream};
 use model::record::Record;
 use model::time::{Day, UnixNanos};
 use model::verdict::Verdict;
@@ -225,4 +225,66 @@ fn every_access_record_is_read() {
         }
     }
     assert!(lines > 10_000, "{lines} lines");
+}
+
+/// The name that the path of a request gives to this kind of thing.
+fn in_path(path: &str, key: NameKey) -> Option<&str> {
+    let (collection, further) = match key {
+        NameKey::Project => ("projects", 1),
+        NameKey::CompositeApp => ("composite-apps", 1),
+        NameKey::CompositeAppVersion => ("composite-apps", 2),
+        NameKey::DeploymentIntentGroup => ("deployment-intent-groups", 1),
+        NameKey::LogicalCloud => ("logical-clouds", 1),
+        NameKey::ClusterProvider => ("cluster-providers", 1),
+        NameKey::Cluster => ("clusters", 1),
+        NameKey::Controller => ("controllers", 1),
+        NameKey::App => ("apps", 1),
+        _ => return None,
+    };
+    let mut parts = path.split(['/', '?']);
+    parts.find(|part| *part == collection)?;
+    parts.nth(further - 1).filter(|part| !part.is_empty())
+}
+
+#[test]
+fn no_name_contradicts_the_request_that_printed_the_line() {
+    let Some(folder) = corpus() else { return };
+    let (mut decoder, mut record) = (Decoder::default(), Record::default());
+    let mut agreeing = 0;
+    for path in recordings(&folder, ".truth.jsonl.gz") {
+        let lines = path.to_string_lossy().replace(".truth.", ".stderr.");
+        let Ok(true) = Path::new(&lines).try_exists() else {
+            continue;
+        };
+        let (truth, lines) = (read(&path), read(Path::new(&lines)));
+        let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+        for owner in truth
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let owner: Value = serde_json::from_slice(owner).unwrap();
+            let (Some(operation), "stderr") = (
+                owner["_true_op"].as_str(),
+                owner["stream"].as_str().unwrap(),
+            ) else {
+                continue;
+            };
+            let text = lines[usize::try_from(owner["line"].as_u64().unwrap()).unwrap() - 1];
+            decoder.decode(text, UnixNanos(1), Stream::Stderr, 0, &mut record);
+            let mut buffer = FactBuf::default();
+            for Name { key, value } in facts(&record, text, UnixNanos(1), &mut buffer).names {
+                let Some(named) = in_path(operation, *key) else {
+                    continue;
+                };
+                let bare = value.rsplit('+').next();
+                assert!(
+                    *value == named || bare == Some(named),
+                    "{value} for {operation}: {}",
+                    String::from_utf8_lossy(text)
+                );
+                agreeing += 1;
+            }
+        }
+    }
+    assert!(agreeing > 3000, "{agreeing} names");
 }
