@@ -318,10 +318,7 @@ mod tests {
         for line in TABLE.lines() {
             if let Some(service) = line.strip_prefix("service\t") {
                 let map = CallMap::of(service).unwrap();
-                assert!(
-                    !map.entries.is_empty() && map.entries.len() <= 128,
-                    "{service}"
-                );
+                assert!(map.entries.len() <= 128, "{service}");
                 assert!(!map.sites.is_empty() && map.roots.len() <= 64, "{service}");
             }
         }

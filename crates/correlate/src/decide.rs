@@ -50,7 +50,7 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
             rule = by;
         }
     };
-    for (row, origin) in state.origins.rows().iter().enumerate() {
+    for (row, origin) in state.window() {
         if !state.maybe_open(origin, line) {
             continue;
         }
@@ -405,7 +405,7 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
     let unknown = |origin: &Origin| origin.kind == Kind::Unknown && state.maybe_open(origin, line);
     let candidates: Vec<Candidate> = match (sure.as_slice(), fits.as_slice()) {
         ([row], _) => vec![Candidate::Request(*row)],
-        (_, []) if state.in_gap(line) || state.origins.rows().iter().any(unknown) => {
+        (_, []) if state.in_gap(line) || state.window().any(|(_, origin)| unknown(origin)) => {
             vec![Candidate::Unseen]
         }
         _ => {
@@ -421,7 +421,7 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
 /// The requests that the access line can be of.
 fn rows_of(state: &State, line: &Waiting, access: &Access) -> Vec<usize> {
     let fits = |(_, origin): &(usize, &Origin)| is_access_of(origin, line, access);
-    let rows = state.origins.rows().iter().enumerate().filter(fits);
+    let rows = state.window().filter(fits);
     rows.map(|(row, _)| row).collect()
 }
 

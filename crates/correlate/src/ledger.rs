@@ -47,13 +47,54 @@ pub(crate) struct State {
     pub(crate) starts: Starts,
     pub(crate) gaps: Vec<(u64, u64)>,
     pub(crate) tokens: Tokens,
+    /// The rows that can matter to the lines that are decided now.
+    window: Window,
     /// Access lines of the last seconds: two that fit one request prove that there was another.
     pub(crate) access_lines: VecDeque<Waiting>,
     /// First moment of the process that prints; 0 if not known.
     pub(crate) process_start: u64,
 }
 
+/// The rows that were open at some moment of a span of time. Lines are decided nearly in the order of
+/// their times, so few windows serve many lines.
+#[derive(Debug, Default)]
+struct Window {
+    from: u64,
+    to: u64,
+    rows: Vec<usize>,
+}
+
+/// How far around a line's time a decision looks: access lines come later than their requests end.
+const REACH: u64 = 300_000_000;
+/// How much further a window is opened at once.
+const AHEAD: u64 = 400_000_000;
+
 impl State {
+    /// The rows that were open around the times of the lines that are decided now.
+    pub(crate) fn window(&self) -> impl Iterator<Item = (usize, &Origin)> {
+        let rows = self.origins.rows();
+        self.window
+            .rows
+            .iter()
+            .filter_map(|row| Some((*row, rows.get(*row)?)))
+    }
+
+    /// Opens the window for a line, unless it is open there already.
+    fn look_at(&mut self, line: &Waiting) {
+        let from = line.time.saturating_sub(line.slack).saturating_sub(REACH);
+        let to = line.time.saturating_add(REACH);
+        if self.window.from <= from && to <= self.window.to {
+            return;
+        }
+        let to = to.saturating_add(AHEAD);
+        self.window.from = from;
+        self.window.to = to;
+        self.window.rows.clear();
+        let open = |(_, origin): &(usize, &Origin)| origin.start <= to && from <= origin.end;
+        let rows = self.origins.rows().iter().enumerate().filter(open);
+        self.window.rows.extend(rows.map(|(row, _)| row));
+    }
+
     /// Whether the origin may have been at work when the line was printed.
     pub(crate) fn maybe_open(&self, origin: &Origin, line: &Waiting) -> bool {
         origin.start <= line.time && line.time.saturating_sub(line.slack) <= origin.end
@@ -88,7 +129,7 @@ impl State {
 
     /// Whether workers that were restored at start-up may be at work: nobody here started them.
     pub(crate) fn restored(&self, time: u64) -> bool {
-        self.origins.rows().iter().any(|origin| {
+        self.window().any(|(_, origin)| {
             let worker = match origin.kind {
                 Kind::Unknown => true,
                 Kind::Root(roots) => self
@@ -145,6 +186,7 @@ impl Ledger {
                 starts: Starts::default(),
                 gaps: Vec::new(),
                 tokens: Tokens::default(),
+                window: Window::default(),
                 access_lines: VecDeque::new(),
                 process_start: 0,
             },
@@ -318,10 +360,12 @@ impl Ledger {
 
     /// Decides every line whose time to wait is over.
     pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
+        self.state.window.to = 0;
         while self.waiting.front().is_some_and(|line| line.due <= now.0) {
             let Some(line) = self.waiting.pop_front() else {
                 break;
             };
+            self.state.look_at(&line);
             let (verdict, row) = self.decide(&line);
             let ticket = line.ticket;
             if let Some(origin) = row.and_then(|row| self.state.origins.row_mut(row)) {

@@ -29,5 +29,8 @@ mod settings;
 mod starts;
 mod tokens;
 
+#[cfg(test)]
+mod tests;
+
 pub use ledger::{Ledger, RequestEnded, Ticket};
 pub use settings::Settings;
