@@ -82,18 +82,18 @@ impl Metrics {
         })
     }
 
-    /// Counts what became of the documents of one group.
-    pub(crate) fn count_stored(&self, lane: Lane, outcomes: &[Stored]) {
-        for (outcome, name) in [
-            (Stored::Created, "created"),
-            (Stored::Duplicate, "duplicate"),
-            (Stored::Updated, "updated"),
-        ] {
-            let count = outcomes.iter().filter(|one| **one == outcome).count();
+    /// Counts what became of the documents of one group; answers how many were new.
+    pub(crate) fn count_stored(&self, lane: Lane, outcomes: &[Stored]) -> i64 {
+        let count = |wanted: Stored, name: &str| {
+            let count = outcomes.iter().filter(|one| **one == wanted).count();
             self.stored
                 .with_label_values(&[lane.name(), name])
                 .inc_by(count as u64);
-        }
+            i64::try_from(count).unwrap_or(i64::MAX)
+        };
+        count(Stored::Duplicate, "duplicate");
+        count(Stored::Updated, "updated");
+        count(Stored::Created, "created")
     }
 
     /// Documents of `lane` with `outcome` since the start.

@@ -41,6 +41,7 @@ pub(super) async fn search(app: &App, params: &Params) -> Answer {
                 "next": found.next.map(|cursor| cursor.to_string()),
                 "facets": facets_json(&facets),
                 "total": facets.total,
+                "partial": facets.partial,
             }),
         ),
         Err(error) => unavailable(&error),

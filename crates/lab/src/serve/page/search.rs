@@ -97,7 +97,11 @@ pub(crate) async fn search(app: &App, params: &Params) -> Answer {
         form: form(params),
         lines,
         facets: facet_lists(&facets, &query, params),
-        total: text::count(facets.total),
+        total: format!(
+            "{}{}",
+            if facets.partial { "at least " } else { "" },
+            text::count(facets.total)
+        ),
         documents,
         documents_text: text::count(documents),
         forward: app.forward.to_string(),

@@ -11,6 +11,8 @@ use crate::serve::facts::{Attribution, Facts};
 
 /// Values a facet lists at most.
 const FACET_VALUES_MAX: usize = 40;
+/// Different combinations of facets that are counted at most.
+const GROUPS_MAX: usize = 50_000;
 
 /// What to look for; an empty field does not filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub(crate) struct Found {
 pub(crate) struct Facets {
     /// Documents that match everything.
     pub(crate) total: u64,
+    /// There are too many different values: all counts are lower bounds.
+    pub(crate) partial: bool,
     /// By `service.name`.
     pub(crate) services: Vec<(String, u64)>,
     /// By `log.level`, gravest first.
@@ -116,12 +120,12 @@ impl Query {
         let clause = self.clause(false);
         let sql = format!(
             "SELECT service, level, attribution, coalesce(user, ''), count(*)
-             FROM documents {} GROUP BY 1, 2, 3, 4",
+             FROM documents {} GROUP BY 1, 2, 3, 4 LIMIT {GROUPS_MAX}",
             clause.text()
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(clause.values))?;
-        let mut counts = Counts::default();
+        let (mut counts, mut groups) = (Counts::default(), 0);
         while let Some(row) = rows.next()? {
             let attribution: String = row.get(2)?;
             let group = Group {
@@ -131,8 +135,12 @@ impl Query {
                 user: row.get(3)?,
             };
             counts.add(self, group, row.get(4)?);
+            groups += 1;
         }
-        Ok(counts.into_facets())
+        Ok(Facets {
+            partial: groups == GROUPS_MAX,
+            ..counts.into_facets()
+        })
     }
 
     /// The words to mark in what was found, in lower case.
@@ -349,6 +357,7 @@ impl Counts {
         levels.truncate(FACET_VALUES_MAX);
         Facets {
             total: self.total,
+            partial: false,
             services: most_frequent(self.services),
             levels,
             users: most_frequent(self.users),

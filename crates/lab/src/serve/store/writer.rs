@@ -15,7 +15,7 @@ const GROUP_MAX: usize = 8192;
 /// Documents that are added to the full-text index in one transaction.
 const INDEX_STEP: i64 = 512;
 /// Documents the index may stay behind before it takes turns with writes.
-const INDEX_LAG_MAX: i64 = 100_000;
+const INDEX_LAG_MAX: i64 = 20_000;
 
 /// Writes until `commands` is closed and empty, then closes the store.
 pub(super) fn run(
@@ -80,7 +80,9 @@ fn store(
         Ok(outcomes) => {
             metrics.commits.inc();
             for (write, outcomes) in writes.into_iter().zip(outcomes) {
-                metrics.count_stored(write.lane, &outcomes);
+                let new = metrics.count_stored(write.lane, &outcomes);
+                // Corrected by the next step of the index, which knows exactly.
+                metrics.index_lag.add(new);
                 // A peer that went away before its answer needs none.
                 drop(write.reply.send(Ok(outcomes)));
             }
