@@ -163,9 +163,10 @@ impl World {
             if self.engine.is_idle() {
                 return;
             }
-            match self.in_flight.is_empty() {
-                false => self.answer(0, |_| Answer::Delivered),
-                true => self.now = self.engine.deadline().expect("something to wait for"),
+            if self.in_flight.is_empty() {
+                self.now = self.engine.deadline().expect("something to wait for");
+            } else {
+                self.answer(0, |_| Answer::Delivered);
             }
         }
         panic!("the lane never became idle");
@@ -401,9 +402,12 @@ fn what_is_too_large_is_halved_down_to_the_item() {
     world.offer(8);
     for _ in 0..100 {
         world.send();
-        world.answer(0, |items| match items.contains(&3) {
-            true => Answer::TooLarge,
-            false => Answer::Delivered,
+        world.answer(0, |items| {
+            if items.contains(&3) {
+                Answer::TooLarge
+            } else {
+                Answer::Delivered
+            }
         });
     }
     assert_eq!(world.letters.len(), 1);

@@ -387,29 +387,13 @@ proptest! {
     /// the same verdict; what was being written is not there in part; the file's coverage says
     /// exactly the same.
     #[test]
-    fn a_kill_at_any_byte_changes_no_verdict(steps in steps(), last in lines()) {
+    fn a_kill_in_any_state_changes_no_verdict(
+        steps in steps(), last in lines(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 6),
+    ) {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, _) = open(dir.path(), &LANES);
-        let mut model = Model::new(&mut log);
-        for step in steps.iter().chain([&Step::Flush]) {
-            model.take(step, &mut log, dir.path());
-        }
-        let before = segments(dir.path());
-        log.append_line(&LineEntry { first: line(model.files[0], model.ends[0], 5, Verdict::default()).first, rest: Vec::new(), ..last }).unwrap();
-        log.flush().unwrap();
-        let after = segments(dir.path());
-        let (name, whole) = after.last().unwrap();
-        let start = before.iter().find(|held| held.0 == *name).map_or(0, |held| held.1);
-        prop_assert!(*whole > start);
-        let copy = crashed(dir.path(), "nothing", 0);
-        let content = std::fs::read(dir.path().join(name)).unwrap();
-        let checkpoint = std::fs::read(dir.path().join("checkpoint")).unwrap();
-        for bytes in start..*whole {
-            std::fs::write(copy.path().join(name), &content[..bytes]).unwrap();
-            std::fs::write(copy.path().join("checkpoint"), &checkpoint).unwrap();
-            let (log, recovery) = open(copy.path(), &LANES);
-            model.check(&log, &recovery);
-        }
+        crash_in_next_write(dir.path(), &steps, last, |bytes| {
+            cuts.iter().map(|cut| cut.index(bytes)).collect()
+        });
     }
 
     /// Every record counts once for every lane: what it is through with and what is left are all
@@ -430,6 +414,60 @@ proptest! {
     }
 }
 
+/// Takes some steps, then writes one more line and is killed after some bytes of that write.
+fn crash_in_next_write(
+    dir: &Path,
+    steps: &[Step],
+    last: LineEntry,
+    cuts: impl FnOnce(usize) -> Vec<usize>,
+) {
+    let (mut log, _) = open(dir, &LANES);
+    let mut model = Model::new(&mut log);
+    for step in steps.iter().chain([&Step::Flush]) {
+        model.take(step, &mut log, dir);
+    }
+    let before = segments(dir);
+    let first = line(model.files[0], model.ends[0], 5, Verdict::default()).first;
+    let last = LineEntry {
+        first,
+        rest: Vec::new(),
+        ..last
+    };
+    log.append_line(&last).unwrap();
+    log.flush().unwrap();
+    let (name, whole) = segments(dir).pop().unwrap();
+    let start = before.iter().find(|held| held.0 == name);
+    let start = start.map_or(0, |held| held.1);
+    let content = std::fs::read(dir.join(&name)).unwrap();
+    let checkpoint = std::fs::read(dir.join("checkpoint")).unwrap();
+    let copy = crashed(dir, "nothing", 0);
+    for cut in cuts(whole - start) {
+        std::fs::write(copy.path().join(&name), &content[..start + cut]).unwrap();
+        std::fs::write(copy.path().join("checkpoint"), &checkpoint).unwrap();
+        let (log, recovery) = open(copy.path(), &LANES);
+        model.check(&log, &recovery);
+    }
+}
+
+#[test]
+fn a_kill_at_any_byte_changes_no_verdict() {
+    let verdict = Verdict {
+        trace: Some(TraceId([7; 16])),
+        ..Verdict::default()
+    };
+    for lines in [2, 14] {
+        let dir = tempfile::tempdir().unwrap();
+        let steps = [
+            Step::Append(0, vec![5; lines], verdict.clone()),
+            Step::Append(1, vec![9; lines], verdict.clone()),
+            Step::Flush,
+            Step::Commit(true, 1),
+        ];
+        let last = line(FileIndex(0), 0, 5, verdict.clone());
+        crash_in_next_write(dir.path(), &steps, last, |bytes| (0..bytes).collect());
+    }
+}
+
 /// A log of `count` lines of one file, one flush each, in several segments.
 fn filled(dir: &Path, count: u64) -> (VerdictLog, FileIndex) {
     let (mut log, _) = open(dir, &LANES);
@@ -447,6 +485,12 @@ fn commit_all(log: &VerdictLog, lane: &str) {
     if let Some((position, _)) = found.last() {
         let done = delivered(found.len() as u64);
         log.handle().commit(lane, *position, &done).unwrap();
+    }
+}
+
+fn commit_lanes(log: &VerdictLog) {
+    for lane in LANES {
+        commit_all(log, lane);
     }
 }
 
@@ -482,7 +526,7 @@ fn damage_that_a_lane_has_not_passed_is_read_again_from_the_file() {
 fn damage_that_all_lanes_have_passed_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = filled(dir.path(), 60);
-    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    commit_lanes(&log);
     drop(log);
     flip(dir.path(), 1, 300);
     let (_, recovery) = open(dir.path(), &LANES);
@@ -602,7 +646,7 @@ fn an_unknown_version_is_named() {
 fn a_lane_that_is_new_begins_at_what_is_left_and_others_keep_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = filled(dir.path(), 60);
-    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    commit_lanes(&log);
     log.handle().sync().unwrap();
     drop(log);
     let (log, recovery) = open(dir.path(), &["elastic", "new"]);
@@ -644,7 +688,7 @@ fn renamed_and_retired_files_are_remembered_as_long_as_needed() {
         log.append_line(&line(again, number * 10, 10, Verdict::default()))
             .unwrap();
         log.flush().unwrap();
-        LANES.iter().for_each(|lane| commit_all(&log, lane));
+        commit_lanes(&log);
         log.handle().sync().unwrap();
     }
     assert_eq!(log.handle().file(index), None);
@@ -713,7 +757,7 @@ async fn segments_go_once_they_are_delivered_and_synced() {
     let (mut log, index) = filled(dir.path(), 60);
     let stop = tokio_util::sync::CancellationToken::new();
     let (handle, stopped) = (log.handle(), stop.clone());
-    LANES.iter().for_each(|lane| commit_all(&log, lane));
+    commit_lanes(&log);
     assert!(segments(dir.path()).len() > 3);
     let keeper = tokio::spawn(async move { handle.keep_synced(stopped).await });
     let trimmed = async {

@@ -209,6 +209,11 @@ impl Bench {
         lane.spawn(Destination { store, manner }).unwrap()
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts of these tests are small"
+    )]
     fn metric(&self, name: &str, label: Option<&str>) -> u64 {
         let families = self.registry.gather();
         let family = families
@@ -227,6 +232,7 @@ impl Bench {
     }
 
     /// read = delivered + dead-lettered + dropped + in flight
+    #[track_caller]
     fn assert_conserved(&self) {
         let done = self.metric("emco_observer_lane_records_total", None);
         let in_flight = self.metric("emco_observer_lane_in_flight_records", None);
