@@ -217,12 +217,13 @@ impl Facts {
 
 /// Whether a field tells an operator something the columns do not.
 fn is_shown(path: &str) -> bool {
-    const HIDDEN: [&str; 5] = [
+    const HIDDEN: [&str; 6] = [
         "emco.dialect",
         "emco.attribution.",
         "emco.user.",
         "emco.inferred.",
         "emco.redacted",
+        "emco.request.",
     ];
     let interesting = ["emco.", "error.", "log.origin.", "http.route", "url."]
         .iter()
