@@ -31,6 +31,7 @@ mod fields;
 mod framer;
 mod json;
 mod multiline;
+mod rejoin;
 mod secrets;
 mod settings;
 mod structured;
@@ -39,5 +40,6 @@ mod text;
 
 pub use decoder::Decoder;
 pub use facts::{FactBuf, facts};
-pub use framer::{Framed, Framer, rejoin};
+pub use framer::{Framed, Framer};
+pub use rejoin::rejoin;
 pub use settings::{Format, FramerSettings};

@@ -1,4 +1,6 @@
+use super::slot::EXTENTS_MAX;
 use super::*;
+use crate::rejoin;
 use proptest::prelude::*;
 
 /// What a sink saw, owned.
