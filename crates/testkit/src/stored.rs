@@ -11,6 +11,8 @@ pub struct StoredLine {
     pub service: String,
     /// `message`.
     pub message: String,
+    /// `error.stack_trace`: the whole text of a record of many lines, its first line included.
+    pub stack_trace: Option<String>,
     /// `trace.id`.
     pub trace: Option<String>,
     /// `user.id`.
@@ -43,6 +45,7 @@ impl StoredLine {
             id,
             service: text("service.name").unwrap_or_default(),
             message: text("message").unwrap_or_default(),
+            stack_trace: text("error.stack_trace"),
             trace: text("trace.id"),
             user: text("user.id"),
             outcome: text("emco.attribution.outcome").unwrap_or_default(),

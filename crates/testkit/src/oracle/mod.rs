@@ -11,8 +11,14 @@
 //! | was never written, content neither | `unexpected` |
 //!
 //! What was written and neither delivered nor dead-lettered is `lost`. One document may hold several
-//! records (a goroutine dump is one document of many lines): the lines of its message after the first
-//! are matched with the records that follow in the same stream of the same container.
+//! records (a goroutine dump is one document of many lines): its further lines are matched with the
+//! records that follow in the same stream of the same container, where lines of their own may stand
+//! between them.
+//!
+//! What a document's message may be: the `msg` of a JSON line, the whole text, the request of a line in
+//! Common Log Format, the text behind the time of Go's `log` or behind klog's header, or, for a JSON
+//! object that begins in the middle of a line, a part of the text. What becomes of a broken JSON object
+//! is not judged by content.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,6 +29,13 @@ use crate::stored::StoredLine;
 
 /// Most examples of trouble a report quotes.
 pub const SAMPLES_MAX: usize = 20;
+
+/// Lines of their own that may stand between two lines of one record.
+const BETWEEN_MAX: usize = 256;
+/// Length of `2006/01/02 15:04:05 `.
+const GO_LOG_DATE_BYTES: usize = 20;
+/// How much of a message that stands in a text too long to be quoted is looked for.
+const PART_BYTES: usize = 64;
 
 /// What became of the lines in one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +73,7 @@ pub struct Lane<'a> {
     /// The record after each in the same stream of the same container.
     next: Vec<Option<usize>>,
     /// Digests of everything that was written, by service.
-    contents: HashSet<(&'a str, &'a str)>,
+    contents: HashSet<(&'a str, String)>,
     fates: Vec<Fate>,
     report: Report,
 }
@@ -106,8 +119,7 @@ impl<'a> Lane<'a> {
             {
                 *next = Some(index);
             }
-            let digests = [Some(&record.text_digest), record.message_digest.as_ref()];
-            for content in digests.into_iter().flatten() {
+            for content in contents(record) {
                 lane.contents.insert((&*record.service, content));
             }
         }
@@ -190,10 +202,12 @@ impl<'a> Lane<'a> {
             return;
         };
         // A proxy's line is a set of fields; what its message says is nobody's promise.
-        if record.kind != Kind::Line || line.masked || is_same(record, &line.message) {
+        if record.kind != Kind::Line || line.masked {
             return;
         }
-        if !self.join(index, record, &line.message) {
+        let whole = line.stack_trace.as_ref().unwrap_or(&line.message);
+        let same = is_same(record, &line.message) && !whole.contains('\n');
+        if !same && !is_same(record, whole) && !self.join(index, record, whole) {
             self.report.altered += 1;
             self.sample(format!("{} differs: {:.80}", line.id, line.message));
         }
@@ -201,34 +215,39 @@ impl<'a> Lane<'a> {
 
     /// Matches the lines of a joined document with the records they came from; answers whether all
     /// of them were found.
-    fn join(&mut self, first: usize, record: &Record, message: &str) -> bool {
-        let mut lines = message.split('\n');
+    fn join(&mut self, first: usize, record: &Record, text: &str) -> bool {
+        let mut lines = text.split('\n');
         if !lines.next().is_some_and(|line| is_same(record, line)) {
             return false;
         }
         let mut at = first;
         for line in lines {
-            let Some(next) = self.next.get(at).copied().flatten() else {
+            let Some(next) = self.find_next(at, line) else {
                 return false;
             };
-            let same = self
-                .expected
-                .get(next)
-                .is_some_and(|record| is_same(record, line));
-            if !same || self.fate(next) != Fate::Missing {
-                return false;
-            }
             self.set(next, Fate::Joined);
             at = next;
         }
         at != first
     }
 
+    /// The nearest record after `at` in its stream that says `line` and has not arrived.
+    fn find_next(&self, at: usize, line: &str) -> Option<usize> {
+        let digest = digest(line.as_bytes());
+        let follow = |at: &usize| self.next.get(*at).copied().flatten();
+        std::iter::successors(follow(&at), follow)
+            .take(BETWEEN_MAX)
+            .find(|next| {
+                let record = self.expected.get(*next);
+                let says = record.is_some_and(|record| record.text_digest == digest);
+                says && self.fate(*next) == Fate::Missing
+            })
+    }
+
     fn is_known_content(&self, line: &StoredLine) -> bool {
         let known = |text: &str| {
             let digest = digest(text.as_bytes());
-            self.contents
-                .contains(&(line.service.as_str(), digest.as_str()))
+            self.contents.contains(&(line.service.as_str(), digest))
         };
         known(&line.message) || line.message.split('\n').next().is_some_and(known)
     }
@@ -250,20 +269,47 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Whether `message` is what `record` says: its `msg`, its whole text, or the text after the
-/// dialect's own prefix (Go's `log` and klog put the time in front).
+/// Digests of what a document's message may be, as far as the record tells.
+fn contents(record: &Record) -> Vec<String> {
+    let mut contents = vec![record.text_digest.clone()];
+    contents.extend(record.message_digest.clone());
+    if record.message_digest.is_none() && record.text.len() < TEXT_MAX {
+        let text = record.text.as_str();
+        let parts = [
+            text.split('"').nth(1),
+            text.get(GO_LOG_DATE_BYTES..),
+            text.split_once("] ").map(|(_, rest)| rest),
+        ];
+        let parts = parts.into_iter().flatten().map(str::trim);
+        contents.extend(
+            parts
+                .filter(|part| !part.is_empty())
+                .map(|part| digest(part.as_bytes())),
+        );
+    }
+    contents
+}
+
+/// Whether `message` is what `record` says.
 fn is_same(record: &Record, message: &str) -> bool {
     let digest = digest(message.as_bytes());
-    if record.message_digest.as_ref() == Some(&digest) || record.text_digest == digest {
+    if record.text_digest == digest || record.message_digest.is_some() {
+        return record.text_digest == digest || record.message_digest.as_ref() == Some(&digest);
+    }
+    if contents(record).contains(&digest) {
         return true;
     }
-    // Dialects that are no JSON may put a prefix in front of what their message is.
-    let is_quoted_whole = record.text.len() < TEXT_MAX;
-    let (text, tail) = (record.text.trim(), message.trim());
-    record.message_digest.is_none()
-        && is_quoted_whole
-        && text.ends_with(tail)
-        && text.is_empty() == tail.is_empty()
+    let (text, message) = (record.text.trim(), message.trim());
+    if message.is_empty() || text.is_empty() {
+        return text.is_empty() && message.is_empty();
+    }
+    let part = if record.text.len() < TEXT_MAX {
+        message
+    } else {
+        message.get(..PART_BYTES).unwrap_or(message)
+    };
+    let escaped = serde_json::to_string(part).unwrap_or_default();
+    text.contains(part) || text.contains(escaped.trim_matches('"')) || text.starts_with('{')
 }
 
 #[cfg(test)]

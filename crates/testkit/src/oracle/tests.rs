@@ -207,21 +207,68 @@ fn stored(id: &str, message: &str) -> StoredLine {
 #[test]
 fn a_document_of_many_lines_delivers_all_of_them() {
     let mut expected = Expected::default();
-    for (place, text) in ["SIGQUIT: quit", "", "goroutine 1 [running]:", "next line"]
-        .iter()
-        .enumerate()
-    {
+    let texts = [
+        "SIGQUIT: quit",
+        "",
+        "another goroutine says",
+        "goroutine 1 [running]:",
+        "after",
+    ];
+    for (place, text) in texts.iter().enumerate() {
         expected.push(record(&format!("k-{place}"), text));
     }
     let mut lane = Lane::new(&expected);
-    lane.receive(&stored("k-0", "SIGQUIT: quit\n\ngoroutine 1 [running]:"));
+    let dump = "SIGQUIT: quit\n\ngoroutine 1 [running]:";
+    lane.receive(&StoredLine {
+        stack_trace: Some(dump.into()),
+        ..stored("k-0", "SIGQUIT: quit")
+    });
     assert_eq!(lane.arrived(), 3);
-    assert!(lane.is_joined("k-2") && !lane.is_joined("k-0"));
-    let report = lane.report();
+    assert!(lane.is_joined("k-3") && !lane.is_joined("k-0"));
+    lane.receive(&stored("k-2", "another goroutine says"));
+    let lines = lane.report().lines;
     assert_eq!(
-        (report.lines.delivered, report.lines.lost, report.altered),
-        (3, 1, 0)
+        (lines.delivered, lines.lost, lane.report().altered),
+        (4, 1, 0)
     );
+}
+
+#[test]
+fn a_document_that_claims_more_lines_than_were_written_is_altered() {
+    let mut expected = Expected::default();
+    expected.push(record("k-0", "panic: no"));
+    let mut lane = Lane::new(&expected);
+    lane.receive(&stored("k-0", "panic: no\ngoroutine 1 [running]:"));
+    assert_eq!(lane.report().altered, 1);
+}
+
+#[test]
+fn each_dialect_may_leave_its_prefix_out() {
+    for (text, message) in [
+        (
+            "2026/11/23 04:09:37 Added Cluster: edge02 ",
+            "Added Cluster: edge02",
+        ),
+        (
+            "127.0.0.6 - - [23/Nov/2026:04:09:37 +0000] \"GET /v2 HTTP/1.1\" 200 2",
+            "GET /v2 HTTP/1.1",
+        ),
+        (
+            "W1123 04:09:37.558597   13473 reflector.go:324] watch ended",
+            "watch ended",
+        ),
+        ("Warning: apply{\"msg\":\"glued\"}", "glued"),
+    ] {
+        let mut expected = Expected::default();
+        expected.push(record("k-0", text));
+        let mut lane = Lane::new(&expected);
+        lane.receive(&stored("k-0", message));
+        assert_eq!(lane.report().altered, 0, "{text}");
+        if message != "glued" {
+            lane.receive(&stored("other", message));
+            assert_eq!(lane.report().lines.stored_twice, 1, "{text}");
+        }
+    }
 }
 
 #[test]
