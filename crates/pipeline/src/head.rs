@@ -195,3 +195,109 @@ impl Queue {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::line::Extent;
+    use proptest::prelude::*;
+    use spool::{Limits, QueueMetrics};
+
+    use super::*;
+    use crate::entry::{Entry, Part};
+    use crate::metrics::Metrics;
+
+    fn queue(lines_max: usize) -> OrderQueue {
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        OrderQueue::new(lines_max, metrics.head(0))
+    }
+
+    fn line(container: u16, number: u64) -> LineEntry {
+        let offset = u64::from(container) << 32 | number;
+        let extent = Extent { offset, bytes: 1 };
+        LineEntry {
+            first: Part {
+                extent,
+                ..Part::default()
+            },
+            ..LineEntry::default()
+        }
+    }
+
+    proptest! {
+        /// Decided in any order, lines leave in the order of their container, each once, and as soon
+        /// as those before them are decided.
+        #[test]
+        fn lines_leave_in_the_order_they_came(
+            steps in prop::collection::vec((any::<bool>(), 0u16..3, any::<prop::sample::Index>()), 1..80),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let limits = Limits::default();
+            let (mut log, _) =
+                VerdictLog::open(dir.path(), limits, &["lane"], QueueMetrics::default()).unwrap();
+            let mut order = queue(20);
+            let mut open: Vec<(u16, u64, Ticket)> = Vec::new();
+            let mut offered = [0; 3];
+            let mut drained = 0;
+            for (offer, container, which) in steps {
+                if offer {
+                    let number = offered[usize::from(container)];
+                    match order.offer(Container(container), line(container, number)) {
+                        Ok(ticket) => {
+                            offered[usize::from(container)] += 1;
+                            open.push((container, number, ticket));
+                        }
+                        Err(full) => {
+                            prop_assert_eq!((order.room(), full.lines), (0, 20));
+                            prop_assert_eq!(*full.line, line(container, number));
+                        }
+                    }
+                } else if !open.is_empty() {
+                    let (_, _, ticket) = open.remove(which.index(open.len()));
+                    order.decide(ticket, Verdict::default());
+                }
+                drained += order.drain(&mut log).unwrap();
+                for container in 0..3 {
+                    let waits = open.iter().filter(|line| line.0 == container).map(|line| line.1);
+                    let first = waits.min().unwrap_or(offered[usize::from(container)]);
+                    let left = order.queues.get(usize::from(container)).map_or(0, |queue| queue.front);
+                    prop_assert_eq!(left, first);
+                }
+                prop_assert_eq!(drained + order.len(), usize::try_from(offered.iter().sum::<u64>()).unwrap());
+            }
+            log.flush().unwrap();
+            let mut reader = log.reader("lane").unwrap();
+            let mut next = [0; 3];
+            while let Some((_, Entry::Line(found))) = reader.next().unwrap() {
+                let container = usize::try_from(found.first.extent.offset >> 32).unwrap();
+                let expected = line(u16::try_from(container).unwrap(), next[container]);
+                prop_assert_eq!(found.first, expected.first);
+                next[container] += 1;
+            }
+            prop_assert_eq!(next.iter().sum::<u64>(), drained as u64);
+        }
+    }
+
+    #[test]
+    fn the_first_verdict_stays_and_late_ones_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::default();
+        let (mut log, _) =
+            VerdictLog::open(dir.path(), limits, &["lane"], QueueMetrics::default()).unwrap();
+        let mut order = queue(4);
+        let ticket = order.offer(Container(1), line(1, 0)).unwrap();
+        let first = Verdict {
+            rule: model::verdict::Rule::Time,
+            ..Verdict::default()
+        };
+        order.decide(ticket, first.clone());
+        order.decide(ticket, Verdict::default());
+        assert_eq!(order.drain(&mut log).unwrap(), 1);
+        order.decide(ticket, Verdict::default());
+        order.offer_decided(Container(1), line(1, 1)).unwrap();
+        assert_eq!(order.drain(&mut log).unwrap(), 1);
+        log.flush().unwrap();
+        let (_, entry) = log.reader("lane").unwrap().next().unwrap().unwrap();
+        assert!(matches!(entry, Entry::Line(line) if line.verdict == first));
+        assert!(order.is_empty());
+    }
+}
