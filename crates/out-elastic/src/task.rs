@@ -1,7 +1,7 @@
 //! Several bulk requests at a time, for a lane.
 //!
-//! After a request that failed as a whole nothing is taken from the lane for a while (back-off with
-//! jitter, or as long as the server asked for), and the lane's channel fills meanwhile: that is the
+//! After a request that failed as a whole nothing is sent for a while (back-off with jitter, or as long
+//! as the server asked for); one batch waits here, and the lane's channel fills behind it: that is the
 //! back-pressure. Without work nothing ticks.
 
 use std::time::{Duration, Instant};
@@ -95,32 +95,36 @@ struct Task {
     batches: mpsc::Receiver<Batch>,
     answers: mpsc::Sender<(BatchId, Answer)>,
     backoff: Backoff,
-    /// Nothing is taken from the lane before.
+    /// Nothing is sent before.
     resume: Option<Instant>,
 }
 
 impl Task {
     async fn run(&mut self) -> Result<(), LaneGone> {
         let mut requests = FuturesUnordered::new();
+        let mut waiting: Option<Batch> = None;
         let mut lane_open = true;
-        while lane_open || !requests.is_empty() {
+        while lane_open || waiting.is_some() || !requests.is_empty() {
             let room = requests.len() < self.client.settings().in_flight_max;
             let resume = self.resume;
             tokio::select! {
-                batch = self.batches.recv(), if lane_open && room && resume.is_none() => match batch {
-                    Some(batch) if batch.ends.is_empty() => self.answer(batch.id, Answer::Delivered).await?,
-                    Some(batch) => {
-                        requests.push(self.start(batch));
-                        self.show_in_flight(requests.len());
+                batch = self.batches.recv(), if lane_open && waiting.is_none() => match batch {
+                    Some(batch) if batch.ends.is_empty() => {
+                        self.answer(batch.id, Answer::Delivered).await?;
                     }
+                    Some(batch) => waiting = Some(batch),
                     None => lane_open = false,
                 },
                 Some(done) = requests.next() => {
                     self.show_in_flight(requests.len());
                     self.finish(done).await?;
                 }
-                () = sleep_until(resume.unwrap_or_else(Instant::now).into()), if resume.is_some() => {
+                () = reached(resume), if room && waiting.is_some() => {
                     self.resume = None;
+                    if let Some(batch) = waiting.take() {
+                        requests.push(self.start(batch));
+                        self.show_in_flight(requests.len());
+                    }
                 }
             }
         }
@@ -225,6 +229,13 @@ impl Task {
     fn show_in_flight(&self, requests: usize) {
         let in_flight = i64::try_from(requests).unwrap_or(i64::MAX);
         self.metrics.in_flight.set(in_flight);
+    }
+}
+
+/// Waits for a moment, if there is one; at once does not mean at the timer's next tick.
+async fn reached(moment: Option<Instant>) {
+    if let Some(moment) = moment {
+        sleep_until(moment.into()).await;
     }
 }
 

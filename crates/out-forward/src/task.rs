@@ -2,8 +2,8 @@
 //!
 //! A connection is opened for the first batch and kept; it is not opened again before there is
 //! something to send, so an idle output neither ticks nor reconnects. After a failure the next
-//! attempt waits (back-off with jitter), and the lane's channel fills meanwhile: that is the
-//! back-pressure.
+//! attempt waits (back-off with jitter) with one batch in its hands, and the lane's channel fills
+//! behind it: that is the back-pressure.
 
 use std::io::Write;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use net::{Backoff, Stream};
 use pipeline::output::{Answer, Batch, BatchId, ItemOutcome, Output};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
@@ -73,6 +73,7 @@ impl Output for Forward {
             batches,
             answers,
             backoff: Backoff::default(),
+            resume: None,
         };
         // What is in flight when `stop` comes stays unanswered: the lane keeps it.
         tokio::select! {
@@ -92,6 +93,8 @@ struct Task {
     batches: mpsc::Receiver<Batch>,
     answers: mpsc::Sender<(BatchId, Answer)>,
     backoff: Backoff,
+    /// No connection is opened before.
+    resume: Option<Instant>,
 }
 
 impl Task {
@@ -100,6 +103,9 @@ impl Task {
             let Some(batch) = self.admit(batch).await? else {
                 continue;
             };
+            if let Some(resume) = self.resume.take() {
+                sleep_until(resume.into()).await;
+            }
             let error = match self.client.connect().await {
                 Ok((stream, engine)) => {
                     self.metrics.connections.inc();
@@ -112,7 +118,7 @@ impl Task {
             };
             if let Some(error) = error {
                 self.report(&error);
-                sleep(self.backoff.next(fastrand::f64())).await;
+                self.resume = Some(Instant::now() + self.backoff.next(fastrand::f64()));
             }
         }
         Ok(())
