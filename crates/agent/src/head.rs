@@ -139,9 +139,10 @@ impl Head {
             name if plain || name == self.service => Role::Service,
             _ => Role::Other,
         };
-        let format = match plain {
-            true => Format::Plain(Stream::Stderr),
-            false => Format::Cri,
+        let format = if plain {
+            Format::Plain(Stream::Stderr)
+        } else {
+            Format::Cri
         };
         let number = u16::try_from(self.containers.len()).unwrap_or(u16::MAX);
         tracing::info!(container = %info.name, path = %info.path.display(), "following a container's log");
@@ -196,7 +197,7 @@ impl Head {
             return;
         }
         self.with_framer(ended.container, now, |framer, now, mut sink| {
-            framer.end_of_file(file, now, &mut sink)
+            framer.end_of_file(file, now, &mut sink);
         });
         if ended.reason == EndReason::Deleted
             && let Some(index) = self.files.get(&file)
@@ -207,7 +208,7 @@ impl Head {
 
     fn flush_container(&mut self, container: ContainerIndex, now: UnixNanos) {
         self.with_framer(container, now, |framer, now, mut sink| {
-            framer.end_of_container(now, &mut sink)
+            framer.end_of_container(now, &mut sink);
         });
     }
 
@@ -229,7 +230,7 @@ impl Head {
             .collect();
         for container in containers {
             self.with_framer(container, now, |framer, now, mut sink| {
-                framer.flush_idle(now, &mut sink)
+                framer.flush_idle(now, &mut sink);
             });
         }
     }
@@ -343,13 +344,13 @@ impl Head {
     }
 
     fn home(&self, file: FileIndex, time: UnixNanos, plain: bool) -> model::time::Day {
-        match plain {
-            false => time.day(),
-            true => self
-                .log
+        if plain {
+            self.log
                 .handle()
                 .file(file)
-                .map_or_else(|| time.day(), |file| file.first_seen_day),
+                .map_or_else(|| time.day(), |file| file.first_seen_day)
+        } else {
+            time.day()
         }
     }
 
@@ -423,7 +424,7 @@ impl Head {
             .drain(&mut self.log)
             .and_then(|_| self.log.flush());
         if let Err(error) = written
-            && !matches!(error, pipeline::Error::Full { .. })
+            && !matches!(error, pipeline::Error::Full)
         {
             tracing::error!(%error, "verdict log cannot be written");
         }

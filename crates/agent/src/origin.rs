@@ -36,7 +36,7 @@ impl Origins {
     /// Of a pod in which `service` runs.
     pub(crate) fn new(service: &str) -> Self {
         let origins = Self::default();
-        lock(&origins.shared.pod).service = service.to_owned();
+        service.clone_into(&mut lock(&origins.shared.pod).service);
         origins
     }
 

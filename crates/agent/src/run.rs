@@ -278,7 +278,7 @@ impl Sidecar {
                 .position(lane)
                 .is_ok_and(|(position, _)| position >= end)
         };
-        if !self.head.is_busy() && self.lane_names.iter().all(|lane| passed(&lane)) {
+        if !self.head.is_busy() && self.lane_names.iter().all(passed) {
             let head = &self.head;
             self.files.retain(|key| head.reads(key));
         }

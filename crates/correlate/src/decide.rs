@@ -51,7 +51,7 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
         }
     };
     for (row, origin) in state.window() {
-        if !state.maybe_open(origin, line) {
+        if !origin.maybe_open(line) {
             continue;
         }
         match candidate(state, row, origin, line, printed) {
@@ -402,7 +402,7 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
         .copied()
         .filter(|row| others(state, *row, line).all(|other| is_explained(state, other, *row)))
         .collect();
-    let unknown = |origin: &Origin| origin.kind == Kind::Unknown && state.maybe_open(origin, line);
+    let unknown = |origin: &Origin| origin.kind == Kind::Unknown && origin.maybe_open(line);
     let candidates: Vec<Candidate> = match (sure.as_slice(), fits.as_slice()) {
         ([row], _) => vec![Candidate::Request(*row)],
         (_, []) if state.in_gap(line) || state.window().any(|(_, origin)| unknown(origin)) => {
@@ -470,9 +470,10 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
             .unwrap_or_default()
             .to_ascii_lowercase()
     };
-    let same_path = match request.path_exact {
-        true => *request.path == *access.path,
-        false => plain(&request.path) == plain(&access.path),
+    let same_path = if request.path_exact {
+        *request.path == *access.path
+    } else {
+        plain(&request.path) == plain(&access.path)
     };
     if !same_path || (request.status != 0 && request.status != access.status) {
         return false;

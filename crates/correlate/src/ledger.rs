@@ -95,11 +95,6 @@ impl State {
         self.window.rows.extend(rows.map(|(row, _)| row));
     }
 
-    /// Whether the origin may have been at work when the line was printed.
-    pub(crate) fn maybe_open(&self, origin: &Origin, line: &Waiting) -> bool {
-        origin.start <= line.time && line.time.saturating_sub(line.slack) <= origin.end
-    }
-
     /// What kind of work the origin is, as far as it can be told for `time`: where requests have
     /// started goroutines, a trace without a root is one of them if it has been silent for long, or
     /// if every request so far came through the proxy and would be known from there.
@@ -296,15 +291,16 @@ impl Ledger {
         let Kind::Request { entry, routed } = origin.kind else {
             return;
         };
-        let Some(request) = &mut origin.request else {
+        if origin.request.is_none() {
             return;
-        };
-        if origin.end != u64::MAX && !request.reported {
-            if let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span)) {
-                request.reported = true;
-                let due = now.0.saturating_add(self.state.settings.wait);
-                self.ended.push_back((due, trace, Some(span)));
-            }
+        }
+        if origin.end != u64::MAX
+            && !origin.reported
+            && let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span))
+        {
+            origin.reported = true;
+            let due = now.0.saturating_add(self.state.settings.wait);
+            self.ended.push_back((due, trace, Some(span)));
         }
         if !routed {
             return;

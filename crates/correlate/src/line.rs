@@ -76,12 +76,13 @@ impl Waiting {
         map: Option<&CallMap>,
     ) -> Self {
         let arrival = facts.arrival.0;
-        let (time, slack) = match facts.own_time {
-            true => (facts.time.0, 0),
-            false => (
+        let (time, slack) = if facts.own_time {
+            (facts.time.0, 0)
+        } else {
+            (
                 arrival,
                 ARRIVAL_SLACK.min(arrival.saturating_sub(not_before)),
-            ),
+            )
         };
         let what = match &facts.access {
             Some(access) => What::Access(Box::new(Access {
@@ -97,7 +98,7 @@ impl Waiting {
                 creates_context: facts.site.is_some_and(|site| {
                     let reach = reach(facts, map);
                     let builds = |builder: &&str| site.function.starts_with(*builder);
-                    reach.asyncs == 0 && BUILDERS.iter().any(|builder| builds(&builder))
+                    reach.asyncs == 0 && BUILDERS.iter().any(builds)
                 }),
                 names: facts
                     .names

@@ -5,6 +5,7 @@ use model::line::NameKey;
 
 use crate::busy::Busy;
 use crate::callmap::Roots;
+use crate::line::Waiting;
 
 /// No entry point is known for the origin.
 pub(crate) const NO_ENTRY: u8 = u8::MAX;
@@ -49,6 +50,8 @@ pub(crate) struct Origin {
     pub(crate) request: Option<Box<RequestFacts>>,
     /// Lines attributed to it.
     pub(crate) lines: u64,
+    /// Whether its document is under way.
+    pub(crate) reported: bool,
 }
 
 /// What is known about a request besides its time.
@@ -64,7 +67,6 @@ pub(crate) struct RequestFacts {
     /// Unwidened times.
     pub(crate) start: u64,
     pub(crate) end: u64,
-    pub(crate) reported: bool,
 }
 
 impl Origin {
@@ -84,7 +86,13 @@ impl Origin {
             names: Vec::new(),
             request: None,
             lines: 0,
+            reported: false,
         }
+    }
+
+    /// Whether it may have been at work when the line was printed.
+    pub(crate) fn maybe_open(&self, line: &Waiting) -> bool {
+        self.start <= line.time && line.time.saturating_sub(line.slack) <= self.end
     }
 
     pub(crate) fn open_at(&self, time: u64) -> bool {

@@ -110,13 +110,14 @@ impl Origins {
                 None
             }
             SpanKind::Server => Some(self.server_span(span, rpc_request(span, map), settings)),
-            SpanKind::Unset => match http_request(span, map) {
-                Some(request) => Some(self.server_span(span, request, settings)),
-                None => {
+            SpanKind::Unset => {
+                if let Some(request) = http_request(span, map) {
+                    Some(self.server_span(span, request, settings))
+                } else {
                     self.root_span(span, map, settings);
                     None
                 }
-            },
+            }
         }
     }
 
@@ -171,9 +172,10 @@ impl Origins {
             .filter(|row| rival(*row))
             .map(|(row, _)| row)
             .collect();
-        let kind = match rivals.is_empty() {
-            true => Kind::Root(root_set(POLLER_SPAN, map)),
-            false => Kind::Unknown,
+        let kind = if rivals.is_empty() {
+            Kind::Root(root_set(POLLER_SPAN, map))
+        } else {
+            Kind::Unknown
         };
         for row in rivals.into_iter().chain([row]) {
             if let Some(origin) = self.rows.get_mut(row) {
@@ -278,13 +280,12 @@ impl Origins {
     }
 
     fn root_span(&mut self, span: &SpanFacts<'_>, map: Option<&CallMap>, settings: &Settings) {
-        let row = match self.row_of_span(span.trace, span.span, span.start.0) {
-            Some(row) => row,
-            None => {
-                let mut origin = Origin::new(Kind::Unknown, span.start.0);
-                origin.trace = Some(span.trace);
-                self.add(origin, settings)
-            }
+        let row = if let Some(row) = self.row_of_span(span.trace, span.span, span.start.0) {
+            row
+        } else {
+            let mut origin = Origin::new(Kind::Unknown, span.start.0);
+            origin.trace = Some(span.trace);
+            self.add(origin, settings)
         };
         let roots = root_set(span.name, map);
         if let Some(origin) = self.rows.get_mut(row) {

@@ -185,8 +185,10 @@ impl Starts {
         let mut left: Vec<&Start> = all.clone();
         let chains: Vec<Option<u32>> = contexts.iter().map(|context| self.chain(context)).collect();
         let acts_on = |start: &&Start| {
-            let own = |context: &Box<str>| chains.contains(&self.chain(context));
-            contexts.is_empty() || start.contexts.is_empty() || start.contexts.iter().any(own)
+            let mut own = start.contexts.iter().map(|context| self.chain(context));
+            contexts.is_empty()
+                || start.contexts.is_empty()
+                || own.any(|chain| chains.contains(&chain))
         };
         left.retain(acts_on);
         left.retain(|start| {
@@ -197,7 +199,7 @@ impl Starts {
         match stage {
             Stage::Event => left.retain(|start| time <= start.done),
             Stage::EventOrTimer => {
-                left.retain(|start| time <= start.done || start.timer_may_fire(time))
+                left.retain(|start| time <= start.done || start.timer_may_fire(time));
             }
             Stage::Status if !contexts.is_empty() => keep_last(&mut left, time),
             Stage::Status | Stage::Any => {}

@@ -179,7 +179,7 @@ impl Scene {
         let mut verdicts = Vec::new();
         self.ledger
             .poll(UnixNanos(T0 + 3_600_000 * MS), |_, verdict| {
-                verdicts.push(verdict)
+                verdicts.push(verdict);
             });
         verdicts
     }
@@ -192,6 +192,7 @@ impl Scene {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "verdicts hold it so")]
 fn trace(of: u8) -> Option<TraceId> {
     Some(TraceId([of; 16]))
 }
