@@ -119,10 +119,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 /// cancelled.
 async fn play(args: Args, stop: CancellationToken) -> anyhow::Result<Tally> {
     let corpus = Corpus::open(&args.corpus, &args.services)?;
+    let out = std::path::absolute(&args.out).context("finding the folder for the pods")?;
     let pods: Vec<Pod> = corpus
         .services()
         .iter()
-        .map(|service| Pod::new(&args.out, &args.namespace, service, args.seed))
+        .map(|service| Pod::new(&out, &args.namespace, service, args.seed))
         .collect();
     if args.list_pods {
         list(&pods)?;
