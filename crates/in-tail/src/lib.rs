@@ -21,6 +21,25 @@
 //! | [`identity`] | the key of a file |
 //! | [`event`] | what the head is told |
 //! | [`reader`] | reading again by key |
+//!
+//! ```no_run
+//! # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
+//! use in_tail::{Event, Metrics, PodSettings, Resume, Settings, Tailer};
+//!
+//! let mut settings = Settings::default();
+//! settings.pods.push(PodSettings {
+//!     directory: "/var/log/pods/emco_rsync-0_4f1c".into(),
+//!     ..PodSettings::default()
+//! });
+//! let metrics = Metrics::new(&prometheus::Registry::new())?;
+//! let mut tailer = Tailer::open(settings, |_key| Resume { from: 0 }, metrics)?;
+//! loop {
+//!     if let Event::Chunk(chunk) = tailer.next().await {
+//!         println!("{} at {}: {} bytes", chunk.file.key, chunk.offset, chunk.bytes.len());
+//!     }
+//! }
+//! # }
+//! ```
 
 mod candidate;
 mod container;

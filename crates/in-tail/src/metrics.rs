@@ -9,6 +9,7 @@ pub(crate) enum Happening {
     Truncation,
     CopyMissing,
     Restart,
+    Deletion,
     Gone,
     Unreadable,
     Damaged,
@@ -17,11 +18,12 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Rotation,
         Self::Truncation,
         Self::CopyMissing,
         Self::Restart,
+        Self::Deletion,
         Self::Gone,
         Self::Unreadable,
         Self::Damaged,
@@ -35,6 +37,7 @@ impl Happening {
             Self::Truncation => "truncation",
             Self::CopyMissing => "truncation_copy_missing",
             Self::Restart => "restart",
+            Self::Deletion => "deletion",
             Self::Gone => "gone",
             Self::Unreadable => "unreadable",
             Self::Damaged => "damaged",

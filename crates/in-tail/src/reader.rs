@@ -71,7 +71,9 @@ enum Source {
 struct Window {
     key: FileKey,
     start: u64,
+    /// Always [`WINDOW_BYTES`] long, so that filling it again costs no clearing.
     bytes: Vec<u8>,
+    filled: usize,
     used: u64,
 }
 
@@ -82,7 +84,8 @@ impl Window {
         }
         let from = usize::try_from(extent.offset.checked_sub(self.start)?).ok()?;
         let bytes = usize::try_from(extent.bytes).ok()?;
-        self.bytes.get(from..from.checked_add(bytes)?)
+        let filled = self.bytes.get(..self.filled)?;
+        filled.get(from..from.checked_add(bytes)?)
     }
 }
 
@@ -144,12 +147,14 @@ impl FileSet {
     }
 
     /// Releases every file that `keep` does not want, and what was read ahead and not used since the
-    /// last call. The file the head reads now has to be kept if its lines will be asked for.
+    /// last call. Call it now and then, also without a release in mind. The file the head reads now has to be kept if its lines will be asked for.
     pub fn retain(&self, mut keep: impl FnMut(FileKey) -> bool) {
         let mut shelf = lock(&self.shelf);
         let since = std::mem::replace(&mut shelf.retained, 0);
         shelf.retained = shelf.calls;
-        shelf.files.retain(|key, _| keep(*key));
+        // What was gone is searched once more, at most once between two calls.
+        let gone = |slot: &Slot| matches!(slot.source, Source::Gone);
+        shelf.files.retain(|key, slot| keep(*key) && !gone(slot));
         let Shelf { files, windows, .. } = &mut *shelf;
         windows.retain(|window| window.used > since && files.contains_key(&window.key));
         self.metrics.open.set(shelf.open_files());
@@ -206,21 +211,13 @@ impl FileSet {
     ) -> Result<(), Option<io::Error>> {
         let mut window = shelf.take_window();
         window.bytes.resize(WINDOW_BYTES, 0);
-        let mut bytes = std::mem::take(&mut window.bytes);
-        let filled = self.fill(shelf, key, extent.offset, &mut bytes, length);
-        let outcome = filled.map(|filled| {
-            bytes.truncate(filled);
-            into.extend_from_slice(bytes.get(..length).unwrap_or_default());
-        });
-        if outcome.is_ok() {
-            shelf.windows.push(Window {
-                key,
-                start: extent.offset,
-                bytes,
-                used: shelf.calls,
-            });
-        }
-        outcome
+        window.filled = self.fill(shelf, key, extent.offset, &mut window.bytes, length)?;
+        window.key = key;
+        window.start = extent.offset;
+        window.used = shelf.calls;
+        into.extend_from_slice(window.get(key, extent).unwrap_or_default());
+        shelf.windows.push(window);
+        Ok(())
     }
 
     /// Reads at least `least` bytes at `offset`; an error of `None` means gone.
@@ -232,34 +229,57 @@ impl FileSet {
         into: &mut [u8],
         least: usize,
     ) -> Result<usize, Option<io::Error>> {
-        // What is open may have been truncated, or closed for the bound: then it is searched, once.
-        for _ in 0..2 {
-            let calls = shelf.calls;
-            if let Some(slot) = shelf.files.get_mut(&key) {
-                slot.used = calls;
-                match &mut slot.source {
-                    Source::Gone => return Err(None),
-                    Source::Closed => {}
-                    Source::Open(content, prefix) => {
-                        let filled = read_all(&self.disk, content, *prefix, offset, into)?;
-                        if filled >= least {
-                            self.metrics.reread.inc_by(filled as u64);
-                            return Ok(filled);
-                        }
-                    }
-                }
-            }
-            let found = self.search(key, offset.saturating_add(least as u64))?;
-            let (source, path) = found.unwrap_or((Source::Gone, PathBuf::new()));
-            if matches!(source, Source::Gone) {
-                self.metrics.count(Happening::Gone);
-                tracing::warn!(%key, offset, "log file is gone, its bytes cannot be read again");
-            }
-            let used = shelf.calls;
+        if let Some(filled) = self.fill_open(shelf, key, offset, into, least)? {
+            return Ok(filled);
+        }
+        // What is open may have been truncated, or closed for the bound.
+        let used = shelf.calls;
+        let found = self.search(key, offset.saturating_add(least as u64))?;
+        if let Some((source, path)) = found {
             shelf.files.insert(key, Slot { source, path, used });
             self.close_some(shelf);
+            let filled = self.fill_open(shelf, key, offset, into, least)?;
+            return filled.ok_or(None);
+        }
+        self.metrics.count(Happening::Gone);
+        tracing::warn!(%key, offset, "log file is gone, its bytes cannot be read again");
+        let slot = shelf.files.entry(key).or_insert_with(|| Slot {
+            source: Source::Gone,
+            path: PathBuf::new(),
+            used,
+        });
+        if matches!(slot.source, Source::Closed) {
+            slot.source = Source::Gone;
         }
         Err(None)
+    }
+
+    /// Reads from what is open; none if it is not open or has too little.
+    fn fill_open(
+        &self,
+        shelf: &mut Shelf,
+        key: FileKey,
+        offset: u64,
+        into: &mut [u8],
+        least: usize,
+    ) -> Result<Option<usize>, Option<io::Error>> {
+        let calls = shelf.calls;
+        let Some(slot) = shelf.files.get_mut(&key) else {
+            return Ok(None);
+        };
+        slot.used = calls;
+        match &mut slot.source {
+            Source::Gone => Err(None),
+            Source::Closed => Ok(None),
+            Source::Open(content, prefix) => {
+                let filled = read_all(&self.disk, content, *prefix, offset, into)?;
+                let enough = filled >= least;
+                self.metrics
+                    .reread
+                    .inc_by(if enough { filled as u64 } else { 0 });
+                Ok(enough.then_some(filled))
+            }
+        }
     }
 
     /// Finds the file with this key and at least `bytes` bytes.
@@ -400,6 +420,7 @@ impl Shelf {
                 key: FileKey::default(),
                 start: 0,
                 bytes: Vec::new(),
+                filled: 0,
                 used: 0,
             },
         }

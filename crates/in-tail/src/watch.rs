@@ -154,3 +154,92 @@ fn read(
     };
     events.map(hint).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn append(path: &Path) {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        file.unwrap().write_all(b"x").unwrap();
+    }
+
+    async fn hint(watch: &mut Watch) -> Option<Hint> {
+        tokio::time::timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_hint_at_rest_only_and_names_always() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("0.log");
+        append(&file);
+        let mut watch = Watch::open(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let wanted = [root.path().to_path_buf()];
+        assert!(watch.follow(&wanted, false) && watch.covers(&wanted));
+        append(&file);
+        assert_eq!(hint(&mut watch).await, None);
+        assert!(!watch.follow(&wanted, true), "it was watched before");
+        append(&file);
+        assert_eq!(hint(&mut watch).await, Some(Hint::Growth));
+        append(&root.path().join("1.log"));
+        assert_eq!(hint(&mut watch).await, Some(Hint::Names));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_that_is_gone_is_not_covered_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("rsync");
+        std::fs::create_dir(&inner).unwrap();
+        let mut watch = Watch::open(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let wanted = [inner.clone()];
+        watch.follow(&wanted, false);
+        std::fs::remove_dir(&inner).unwrap();
+        while watch.covers(&wanted) {
+            assert_eq!(hint(&mut watch).await, Some(Hint::Names));
+        }
+        std::fs::create_dir(&inner).unwrap();
+        assert!(watch.follow(&wanted, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_events_mean_listing_everything() {
+        let root = tempfile::tempdir().unwrap();
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let mut watch = Watch::open(metrics.clone());
+        watch.follow(&[root.path().to_path_buf()], true);
+        let limit = std::fs::File::open("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let limit: usize = io::read_to_string(limit).unwrap().trim().parse().unwrap();
+        let open = |name: &str| std::fs::File::create(root.path().join(name)).unwrap();
+        let mut files = [open("0.log"), open("1.log")];
+        // Equal neighbours are merged: write in turns.
+        for _ in 0..=limit / 2 {
+            for file in &mut files {
+                file.write_all(b"x").unwrap();
+            }
+        }
+        let overflowed = || {
+            let families = registry.gather();
+            let metrics = families
+                .iter()
+                .flat_map(prometheus::proto::MetricFamily::get_metric);
+            let mut overflows = metrics.filter(|metric| {
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|l| l.value() == "inotify_overflow")
+            });
+            overflows.any(|metric| metric.get_counter().get_value() > 0.0)
+        };
+        while !overflowed() {
+            assert!(hint(&mut watch).await.is_some(), "no overflow seen");
+        }
+    }
+}

@@ -228,7 +228,8 @@ impl<D: Disk> Container<D> {
             .collect();
         for (candidate, start) in self.candidates.iter_mut().zip(starts) {
             let read = start.is_some_and(|start| candidate.is_read(start));
-            if read && !candidate.order.is_live() {
+            // What a plain path names is compared with copies of it.
+            if read && (self.info.is_cri() || !candidate.order.is_live()) {
                 candidate.close();
             }
         }

@@ -60,7 +60,7 @@ impl SimulatedDisk {
             .iter()
             .filter_map(|node| node.upgrade().map(|node| node.borrow().inode))
             .collect();
-        let inode = (1..).find(|inode| !used.contains(inode)).unwrap();
+        let inode = (1..u64::MAX).find(|inode| !used.contains(inode)).unwrap();
         let now = world.now();
         let node = Rc::new(RefCell::new(Node {
             inode,
