@@ -13,6 +13,13 @@
 //!
 //! It deliberately knows no protocol above HTTP, no metrics, and nothing of what is sent. Nothing in
 //! it ticks while there is nothing to do: a time limit exists only while something is awaited.
+//!
+//! ```
+//! let endpoint: net::Endpoint = "https://elasticsearch.logging:9200/behind/a/proxy".parse()?;
+//! let client = net::HttpClient::new(endpoint, net::ClientSettings::default());
+//! assert_eq!(client.endpoint().url("/_bulk"), "https://elasticsearch.logging:9200/behind/a/proxy/_bulk");
+//! # Ok::<(), net::Error>(())
+//! ```
 
 pub mod backoff;
 pub mod body;

@@ -20,6 +20,16 @@
 //!
 //! It deliberately knows no batching, retry budget or dead letters: those are the lane's. It sets up
 //! no templates: that is an installation step.
+//!
+//! ```
+//! use out_elastic::{BulkEncoder, Elastic, ElasticSettings, Metrics};
+//!
+//! let settings = ElasticSettings::new("http://elasticsearch.logging:9200".parse()?);
+//! let encoder = BulkEncoder::new(&settings);
+//! let metrics = Metrics::new(&prometheus::Registry::new())?;
+//! let output = Elastic::new(settings, metrics)?; // a `pipeline::output::Output`
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod client;
 mod encoder;

@@ -21,6 +21,15 @@
 //! sending twice is harmless because documents carry ids, losing is not.
 //!
 //! It deliberately knows no batching, retry budget or dead letters: those are the lane's.
+//!
+//! ```
+//! use out_forward::{Forward, ForwardSettings, Metrics};
+//!
+//! let settings = ForwardSettings::new("fluentd.logging:24224".parse()?);
+//! let metrics = Metrics::new(&prometheus::Registry::new())?;
+//! let output = Forward::new(settings, metrics)?; // a `pipeline::output::Output`
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod client;
 mod encoder;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -175,5 +176,23 @@ fn retry_after_is_taken_from_whoever_has_too_much_to_do() {
             panic!("503 stores nothing")
         };
         assert_eq!(error.retry_after(), expected, "{text}");
+    }
+}
+
+proptest! {
+    /// A damaged answer is either not believed or still has an outcome for each item.
+    #[test]
+    fn a_damaged_answer_never_has_another_number_of_outcomes(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = MIXED.as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        match judge(&reply(200, bytes), 9, "") {
+            Ok(Verdict::Items(outcomes)) => prop_assert_eq!(outcomes.len(), 9),
+            Ok(Verdict::TooLarge) => prop_assert!(false, "not for 200"),
+            Err(error) => prop_assert!(["not_bulk", "item_count"].contains(&error.label())),
+        }
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn helo() -> Vec<u8> {
@@ -137,4 +139,30 @@ fn the_receivers_own_words_are_shortened_and_stay_on_one_line() {
     let long = shorten("é\n".repeat(1000).as_bytes());
     assert_eq!(long.chars().count(), REASON_CHARS_MAX);
     assert!(!long.contains('\n'));
+}
+
+proptest! {
+    /// Whatever a receiver sends is a message, incomplete, or refused: never a panic, and never a
+    /// message longer than what came.
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let lengths = [
+            read_ack(&bytes).ok().flatten().map(|(_, length)| length),
+            read_helo(&bytes).ok().flatten().map(|(_, length)| length),
+            read_pong(&bytes).ok().flatten().map(|(_, length)| length),
+        ];
+        prop_assert!(lengths.into_iter().flatten().all(|length| length <= bytes.len()));
+    }
+
+    /// A valid message with one byte changed is read or refused as well.
+    #[test]
+    fn a_damaged_helo_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = helo();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(Some((_, length))) = read_helo(&bytes) {
+            prop_assert!(length <= bytes.len());
+        }
+        begins_like_helo(&bytes);
+    }
 }
