@@ -14,6 +14,8 @@ use twox_hash::XxHash3_128;
 
 use super::*;
 
+mod decoded;
+
 /// What a peer was sent: path and body of every request.
 type Posted = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
