@@ -92,7 +92,9 @@ impl Entry {
 }
 
 /// How far a reader has come: right after an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Positions are compared by their sequence alone: the end of one batch is the start of the next.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Position {
     /// The batch that holds the entry.
     pub batch: spool::Position,
@@ -106,14 +108,19 @@ impl PartialOrd for Position {
     }
 }
 
-/// Positions are ordered by their sequence: the end of one batch is the start of the next.
 impl Ord for Position {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.sequence
-            .cmp(&other.sequence)
-            .then(self.batch.cmp(&other.batch))
+        self.sequence.cmp(&other.sequence)
     }
 }
+
+impl PartialEq for Position {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Position {}
 
 /// What became of the entries a lane is done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

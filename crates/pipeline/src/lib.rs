@@ -16,6 +16,27 @@
 //! | [`dead_letter`] | what a destination will never take |
 //! | [`Metrics`] | read = delivered + dead-lettered + dropped + in flight |
 //!
+//! ```
+//! # fn main() -> Result<(), pipeline::Error> {
+//! # let dir = std::env::temp_dir().join(format!("pipeline-doc-{}", std::process::id()));
+//! use pipeline::{Entry, FileEntry, Limits, LineEntry, Part, VerdictLog};
+//!
+//! let metrics = spool::QueueMetrics::default();
+//! let (mut log, recovery) = VerdictLog::open(&dir, Limits::default(), &["forward"], metrics)?;
+//! assert_eq!(recovery.sequence, 0);
+//! let file = log.register_file(FileEntry::default());
+//! let extent = model::line::Extent { offset: 0, bytes: 337 };
+//! log.append_line(&LineEntry { first: Part { file, extent }, ..LineEntry::default() })?;
+//! log.flush()?;
+//! let mut reader = log.reader("forward")?;
+//! while let Some((position, Entry::Line(line))) = reader.next()? {
+//!     assert_eq!((position.sequence, line.first.extent.end()), (1, 337));
+//! }
+//! # std::fs::remove_dir_all(&dir).ok();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This crate deliberately does not know how log files are found or read, how a line is decoded or
 //! judged, what an encoded item looks like, or any protocol of a destination.
 

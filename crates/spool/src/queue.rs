@@ -13,8 +13,8 @@ use crate::metrics::QueueMetrics;
 use crate::reader::{Reader, Window};
 use crate::storage::{Directory, Storage};
 
-// A scratch buffer that grew beyond this for one large batch is given back.
-const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+// Batches smaller than this mean that a burst is over: its memory is given back.
+const SCRATCH_BYTES_KEPT: usize = 16 << 10;
 
 /// How large a queue may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,9 +380,10 @@ impl<S: Storage> State<S> {
         }
         format::write_batch(&mut scratch, position, kind, at, payload);
         let written = self.storage.write_at(position.segment, start, &scratch);
-        if scratch.capacity() <= SCRATCH_BYTES_KEPT {
-            self.scratch = scratch;
+        if scratch.len() < SCRATCH_BYTES_KEPT {
+            scratch.shrink_to(SCRATCH_BYTES_KEPT);
         }
+        self.scratch = scratch;
         if let Err(source) = written {
             self.abandon(position.segment, start);
             return Err(Error::segment("writing", position.segment)(source));

@@ -136,7 +136,7 @@ impl LogHandle {
         // Trimming waits for the sync, so that a power loss never leaves a gap; under pressure it
         // does not, which then costs only repeated deliveries.
         if self.is_pressed() {
-            self.trim()?;
+            self.trim(self.delivered())?;
         }
         written
     }
@@ -174,6 +174,8 @@ impl LogHandle {
     /// # Errors
     /// When a sync or a removal fails.
     pub fn sync(&self) -> Result<(), Error> {
+        // Taken before the sync: only what is on disk as delivered may go.
+        let delivered = self.delivered();
         self.spool
             .sync()
             .map_err(Error::spool("syncing verdict log"))?;
@@ -190,7 +192,7 @@ impl LogHandle {
             path,
             source,
         })?;
-        self.trim()
+        self.trim(delivered)
     }
 
     /// Runs [`LogHandle::sync`] on a blocking thread after changes, at most once a second, until
@@ -216,23 +218,20 @@ impl LogHandle {
         }
     }
 
-    fn trim(&self) -> Result<(), Error> {
-        let before = {
-            let state = self.lock();
-            let end = self.end();
-            let needed = state
-                .lanes
-                .iter()
-                .filter(|lane| lane.position.sequence < end.sequence)
-                .map(|lane| lane.position.batch)
-                .min();
-            let before = needed.map_or(end.batch, |batch| batch.min(end.batch));
-            // The last segment stays in any case: it begins with the snapshot.
-            spool::Position {
-                offset: 0,
-                ..before
-            }
-        };
+    /// The place before which no lane needs anything. The last segment stays in any case: it begins
+    /// with the snapshot.
+    fn delivered(&self) -> spool::Position {
+        let end = self.end();
+        let state = self.lock();
+        let behind = state.lanes.iter().filter(|lane| lane.position < end);
+        let needed = behind.map(|lane| lane.position.batch).min();
+        spool::Position {
+            offset: 0,
+            ..needed.map_or(end.batch, |batch| batch.min(end.batch))
+        }
+    }
+
+    fn trim(&self, before: spool::Position) -> Result<(), Error> {
         let bytes = self.spool.bytes();
         self.spool
             .trim(before)

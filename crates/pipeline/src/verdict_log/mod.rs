@@ -77,6 +77,8 @@ pub use recovery::Recovery;
 const KIND_ENTRIES: u8 = 1;
 // A flush happens by itself when this much is buffered.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
+// Batches smaller than this mean that a burst is over: its memory is given back.
+const CALM_BYTES: usize = 16 << 10;
 // Smaller bounds could not hold a few segments with their snapshots.
 const BYTES_MAX_MIN: u64 = 256 << 10;
 
@@ -190,7 +192,7 @@ impl VerdictLog {
     /// [`Error::Full`] or a failed write when the buffer had to be flushed first; the line is not in
     /// the buffer then.
     pub fn append_line(&mut self, line: &LineEntry) -> Result<(), Error> {
-        self.make_room()?;
+        self.make_room(self.buffer_bytes_max)?;
         self.encoder.line(line);
         self.cover(line.first);
         line.rest.iter().for_each(|part| self.cover(*part));
@@ -199,10 +201,13 @@ impl VerdictLog {
 
     /// Appends a request document to the buffer; lanes see it after [`VerdictLog::flush`].
     ///
+    /// Nothing else remembers it, so while the log is full the buffer takes requests for longer than
+    /// it takes lines.
+    ///
     /// # Errors
     /// As [`VerdictLog::append_line`].
     pub fn append_request(&mut self, request: &RequestEntry) -> Result<(), Error> {
-        self.make_room()?;
+        self.make_room(self.buffer_bytes_max * 2)?;
         self.encoder.request(request);
         Ok(())
     }
@@ -235,6 +240,10 @@ impl VerdictLog {
         let batch = appended.map_err(Error::spool("writing verdict log"))?;
         self.sequence += count;
         self.encoder.clear();
+        if self.payload.len() < CALM_BYTES {
+            self.payload.shrink_to(CALM_BYTES);
+            self.encoder.items.shrink_to(CALM_BYTES);
+        }
         let retired = self.retiring.drain(..);
         self.handle.flushed(
             Position {
@@ -277,8 +286,8 @@ impl VerdictLog {
         Ok(())
     }
 
-    fn make_room(&mut self) -> Result<(), Error> {
-        if self.encoder.items.len() < self.buffer_bytes_max {
+    fn make_room(&mut self, bytes_max: usize) -> Result<(), Error> {
+        if self.encoder.items.len() < bytes_max {
             return Ok(());
         }
         self.flush()
@@ -288,6 +297,9 @@ impl VerdictLog {
         let Extent { offset, .. } = part.extent;
         if let Some(coverage) = self.coverage.get_mut(&part.file) {
             coverage.insert_range(offset, part.extent.end());
+        } else if !self.retiring.contains(&part.file) {
+            // A line that was decided after its file was retired: it must stay known for longer.
+            self.retiring.push(part.file);
         }
     }
 

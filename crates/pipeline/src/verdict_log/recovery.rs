@@ -217,8 +217,8 @@ impl Replay {
             match decoder.next(&mut cursor) {
                 Ok(None) => return,
                 Ok(Some(Item::Line(line))) => {
-                    self.cover(line.first);
-                    line.rest.iter().for_each(|part| self.cover(*part));
+                    self.cover(at, line.first);
+                    line.rest.iter().for_each(|part| self.cover(at, *part));
                 }
                 Ok(Some(Item::Request(_))) => {}
                 Ok(Some(Item::File(index, entry))) => {
@@ -238,7 +238,13 @@ impl Replay {
         }
     }
 
-    fn cover(&mut self, part: Part) {
+    fn cover(&mut self, at: spool::Position, part: Part) {
+        let retired = self.files.get_mut(&part.file);
+        if let Some(segment) = retired.and_then(|file| file.retired_in.as_mut()) {
+            // Decided after its file was retired.
+            *segment = at.segment;
+            return;
+        }
         let coverage = self.coverage.entry(part.file).or_default();
         coverage.insert(part.extent);
     }

@@ -698,6 +698,36 @@ fn renamed_and_retired_files_are_remembered_as_long_as_needed() {
 }
 
 #[test]
+fn a_line_decided_after_its_file_was_retired_keeps_the_file_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, index) = filled(dir.path(), 1);
+    log.retire_file(index);
+    log.flush().unwrap();
+    let other = log.register_file(file(1));
+    for number in 0..60 {
+        log.append_line(&line(other, number * 10, 10, Verdict::default()))
+            .unwrap();
+        log.flush().unwrap();
+    }
+    commit_lanes(&log);
+    log.append_line(&line(index, 10, 10, Verdict::default()))
+        .unwrap();
+    log.flush().unwrap();
+    log.handle().sync().unwrap();
+    for number in 60..90 {
+        log.append_line(&line(other, number * 10, 10, Verdict::default()))
+            .unwrap();
+        log.flush().unwrap();
+    }
+    assert!(log.handle().file(index).is_some());
+    drop(log);
+    let (log, recovery) = open(dir.path(), &LANES);
+    assert!(log.handle().file(index).is_some());
+    assert_eq!(recovery.files.len(), 1);
+    assert_eq!(left(&log, LANES[0]).len(), 31);
+}
+
+#[test]
 fn recent_entries_are_shown_again() {
     let dir = tempfile::tempdir().unwrap();
     let (log, index) = filled(dir.path(), 20);
@@ -736,6 +766,16 @@ async fn a_full_log_makes_the_head_wait_until_the_slowest_lane_moves() {
     };
     assert!(matches!(full, Error::Full), "{full}");
     assert!(!log.handle().has_room() && log.handle().segments_bytes() <= limits.bytes_max);
+    let request = RequestEntry {
+        id: DocumentId::Request(TraceId([1; 16]), SpanId([2; 8])),
+        home: Day(1),
+        time: UnixNanos(1),
+        container: String::new(),
+        summary: RequestSummary::default(),
+        verdict: Verdict::default(),
+    };
+    log.append_request(&request)
+        .expect("requests are taken for longer");
     commit_all(&log, LANES[0]);
     log.handle().sync().unwrap();
     assert!(!log.handle().has_room(), "the other lane has not moved");
@@ -748,7 +788,17 @@ async fn a_full_log_makes_the_head_wait_until_the_slowest_lane_moves() {
     waiting.await.unwrap();
     log.flush().unwrap();
     let left = left(&log, LANES[0]);
-    assert_eq!(left.last().unwrap().0.sequence, number);
+    assert_eq!(left.last().unwrap().0.sequence, number + 1);
+    assert_eq!(
+        left.last().unwrap().1,
+        Entry::Request(Box::new(RequestEntry {
+            summary: RequestSummary {
+                protocol: "unknown",
+                ..RequestSummary::default()
+            },
+            ..request
+        }))
+    );
 }
 
 #[tokio::test(start_paused = true)]
