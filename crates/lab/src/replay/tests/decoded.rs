@@ -167,13 +167,11 @@ async fn rare_lines_are_decoded_line_for_line() {
         "rax    0x0",
         "text that no dialect claims",
     ];
-    let mut log = String::new();
-    for (number, text) in texts.iter().enumerate() {
-        log.push_str(&format!(
-            "2026-11-23T04:09:38.{number:09}Z stderr F {text}\n"
-        ));
-    }
-    gzip(&corpus.join("clm.cri.log.gz"), &log);
+    let framed = |(number, text): (usize, &&str)| {
+        format!("2026-11-23T04:09:38.{number:09}Z stderr F {text}\n")
+    };
+    let log: Vec<String> = texts.iter().enumerate().map(framed).collect();
+    gzip(&corpus.join("clm.cri.log.gz"), &log.concat());
     let report = judge(&corpus, dir.path()).await;
     assert!(
         report.is_clean() && report.lines.delivered == report.lines.written,
