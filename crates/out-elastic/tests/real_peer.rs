@@ -27,7 +27,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// A Java program on a busy machine takes its time.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(50);
 const INDEX: &str = "/emco-logs-2026.11.23";
 
 /// A running node; it ends with this value.
