@@ -11,6 +11,9 @@ use crate::event::ContainerInfo;
 use crate::identity::file_key;
 use crate::names::{LogName, Order};
 
+/// Most files of one plain path that are looked at, newest first: each is opened to recognise it.
+const PLAIN_FILES_MAX: usize = 128;
+
 /// One log file on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
@@ -34,6 +37,9 @@ pub(crate) fn list<D: Disk>(
     };
     // Of a rotated file that is there twice the plain form comes first.
     listed.sort_by(|a, b| (&a.order, a.gzip).cmp(&(&b.order, b.gzip)));
+    if !container.is_cri() {
+        listed.drain(..listed.len().saturating_sub(PLAIN_FILES_MAX));
+    }
     Ok(listed)
 }
 

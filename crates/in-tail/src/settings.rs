@@ -94,3 +94,49 @@ impl PodSettings {
         !named(&self.exclude) && (self.include.is_empty() || named(&self.include))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_an_operator_writes_them() {
+        let text = r#"{
+            "pods": [{
+                "directory": "/logs",
+                "identity": {"namespace": "emco", "name": "rsync-0", "uid": "u"},
+                "exclude": ["debug"],
+                "replay": {"istio-proxy": "all", "rsync": {"bytes": 4096}}
+            }],
+            "files": [{"path": "/var/log/app.log", "replay": "none"}]
+        }"#;
+        let settings: Settings = serde_json::from_str(text).unwrap();
+        assert_eq!(settings.open_files_max, 64);
+        let pod = &settings.pods[0];
+        assert!(pod.wants("rsync") && !pod.wants("debug"));
+        assert_eq!(pod.replay["istio-proxy"], Replay::All);
+        assert_eq!(pod.replay["rsync"], Replay::Bytes(4096));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        for text in [
+            r#"{"pod": []}"#,
+            r#"{"pods": [{"directory": "/logs", "containers": []}]}"#,
+            r#"{"files": [{"path": "/a", "paths": []}]}"#,
+            r#"{"pods": [{"directory": "/logs", "replay": {"a": "some"}}]}"#,
+        ] {
+            assert!(serde_json::from_str::<Settings>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_include_list_is_exhaustive_and_exclude_wins() {
+        let pod = PodSettings {
+            include: vec!["a".to_owned(), "b".to_owned()],
+            exclude: vec!["b".to_owned()],
+            ..PodSettings::default()
+        };
+        assert!(pod.wants("a") && !pod.wants("b") && !pod.wants("c"));
+    }
+}

@@ -15,6 +15,7 @@ mod end;
 mod scan;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,7 +234,16 @@ impl<D: Disk> Container<D> {
         let start = self.start(context, key);
         let from = self.from(context, key);
         let path = candidate.path.clone();
-        let (mut active, content) = match candidate.into_content(&context.disk) {
+        let held = candidate.is_held();
+        let opened = candidate.into_content(&context.disk);
+        let opened = opened.and_then(|(mut candidate, content)| {
+            candidate.stat = context.disk.stat_open(&content.file)?;
+            // One that was not held open may have lost its name to another file since.
+            let same = held || content.begins_with(&context.disk, candidate.prefix)?;
+            let moved = || io::Error::from(io::ErrorKind::NotFound);
+            same.then_some((candidate, content)).ok_or_else(moved)
+        });
+        let (mut active, content) = match opened {
             Ok((candidate, content)) => (candidate, content),
             Err(source) => {
                 context.read_failed(&path, source);

@@ -15,6 +15,9 @@ use crate::names::Order;
 use crate::plain::{self, Following, Known};
 use crate::settings::Replay;
 
+/// Unread files held open at a time; newer ones are opened when it is their turn.
+const HELD_MAX: usize = 64;
+
 impl<D: Disk> Container<D> {
     pub(super) fn scan(&mut self, context: &mut Context<D>, now: Now) {
         let listed = match listing::list(&context.disk, &self.info, &context.plain_paths) {
@@ -49,7 +52,14 @@ impl<D: Disk> Container<D> {
             }
             let known = previous.iter().position(|old| old.is(&listed));
             let known = known.map(|at| previous.remove(at));
-            found.extend(self.examine(context, listed, known));
+            let mut candidate = self.examine(context, listed, known);
+            if let Some(candidate) = &mut candidate
+                && candidate.key.is_some()
+                && found.len() >= HELD_MAX
+            {
+                candidate.close();
+            }
+            found.extend(candidate);
         }
         self.keep_unknown(context, &mut previous, &orders, &mut found);
         self.assign_plain(context, now, &mut found);
@@ -216,8 +226,11 @@ impl<D: Disk> Container<D> {
     fn settle(&mut self, context: &Context<D>) {
         let active = self.active.as_ref().map(|active| active.file.key);
         let candidates = &self.candidates;
+        // A directory that is missing may only be unmounted for a while.
+        let present = self.present;
         self.finished.retain(|key, finished| {
-            let there = active == Some(*key) || candidates.iter().any(|c| c.key == Some(*key));
+            let there =
+                !present || active == Some(*key) || candidates.iter().any(|c| c.key == Some(*key));
             finished.missed = if there { 0 } else { finished.missed + 1 };
             finished.missed < MISSED_MAX
         });

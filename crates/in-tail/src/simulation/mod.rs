@@ -444,9 +444,10 @@ impl Simulation {
         if self.copying {
             self.apply(&Op::Truncate);
         }
-        // A file without a complete first line has no key yet.
+        // A file without a complete first line has no key yet, and in the middle of a line there is no
+        // going back to an older file.
         if let Some(writer) = self.writer.clone()
-            && !writer.borrow().content.contains(&b'\n')
+            && !writer.borrow().content.ends_with(b"\n")
         {
             self.write(&writer, 1, false);
         }
