@@ -213,7 +213,7 @@ impl Engine {
                 });
                 self.recycle(parcel);
             }
-            Answer::Items(outcomes) => self.items_answered(now, &parcel, outcomes),
+            Answer::Items(outcomes) => self.items_answered(now, parcel, outcomes),
             Answer::Retry { after, label } => {
                 self.events.push(Event::Retried(label));
                 self.repeat(now, parcel, after, label);
@@ -291,7 +291,7 @@ impl Engine {
         self.events.push(Event::Dropped(reason, count));
     }
 
-    fn items_answered(&mut self, now: Instant, parcel: &Parcel, outcomes: Vec<ItemOutcome>) {
+    fn items_answered(&mut self, now: Instant, parcel: Parcel, outcomes: Vec<ItemOutcome>) {
         let mut done = Totals::default();
         let mut again: Option<&'static str> = None;
         let mut repeated = vec![false; parcel.items()];
@@ -321,6 +321,7 @@ impl Engine {
             let rest = parcel.remaining(|place| repeated.get(place) == Some(&true));
             self.repeat(now, rest, None, label);
         }
+        self.recycle(parcel);
     }
 
     /// Sends a parcel again later, or gives it up.
@@ -412,5 +413,37 @@ impl Engine {
             spare.clear();
             self.spare.push(spare);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_a_finished_batch_is_filled_again() {
+        let now = Instant::now();
+        let mut engine = Engine::new(LaneSettings::default(), Position::default(), 1);
+        let mut places = Vec::new();
+        for sequence in 1..=3 {
+            let position = Position {
+                sequence,
+                ..Position::default()
+            };
+            let id = DocumentId::Line(model::ids::FileKey::default(), sequence);
+            engine.item(now, position, id, |out| {
+                out.reserve(if sequence == 1 { 5000 } else { 0 });
+                out.extend_from_slice(b"an item");
+                places.push((out.as_ptr(), out.capacity()));
+            });
+            engine.close();
+            let id = engine.next_batch(now).unwrap().id;
+            let answer = match sequence {
+                1 => Answer::Delivered,
+                _ => Answer::Items(vec![ItemOutcome::Duplicate]),
+            };
+            engine.answer(now, id, answer);
+        }
+        assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The whole lane over a real log, with a paused clock.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,9 +29,14 @@ struct Offsets {
     record: Record,
     constants: Constants,
     gone: bool,
+    rests: Arc<AtomicU32>,
 }
 
 impl Documents for Offsets {
+    fn idle(&mut self) {
+        self.rests.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn document(&mut self, entry: &Entry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
         let Entry::Line(line) = entry else {
             return Err(Lost { label: "request" });
@@ -138,6 +144,7 @@ struct Bench {
     metrics: Metrics,
     registry: prometheus::Registry,
     store: Store,
+    rests: Arc<AtomicU32>,
     appended: u64,
 }
 
@@ -159,6 +166,7 @@ impl Bench {
             registry,
             log,
             store: Arc::clone(store),
+            rests: Arc::default(),
         }
     }
 
@@ -200,6 +208,7 @@ impl Bench {
                 record: Record::default(),
                 constants: Constants::default(),
                 gone,
+                rests: Arc::clone(&self.rests),
             },
             encoder: Decimal,
             letters: Some(letters.unwrap()),
@@ -367,4 +376,24 @@ async fn an_output_that_ends_by_itself_ends_the_lane_and_nothing_is_committed() 
     }
     let report = lane.abort().await;
     assert_eq!((report.position.sequence, report.left), (0, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_at_rest_never_wakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::default();
+    let mut bench = Bench::open(dir.path(), &store);
+    let lane = bench.lane(dir.path(), Manner::Healthy, false);
+    bench.append(5);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.lock().unwrap().len(), 5);
+    let before = bench.rests.load(Ordering::Relaxed);
+    assert!(before > 0);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(
+        bench.rests.load(Ordering::Relaxed),
+        before,
+        "every turn at rest is counted"
+    );
+    assert!(lane.drain(soon()).await.level);
 }
