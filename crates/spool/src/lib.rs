@@ -51,13 +51,15 @@ mod format;
 mod metrics;
 mod queue;
 mod reader;
+mod recovery;
 mod storage;
 
 pub use error::Error;
 pub use format::{PAYLOAD_BYTES_MAX, Position};
 pub use metrics::{Metrics, QueueMetrics};
-pub use queue::{Dropped, Limits, Recovery, Spool};
+pub use queue::{Dropped, Limits, Spool};
 pub use reader::{Batch, Reader};
+pub use recovery::Recovery;
 pub use storage::{Directory, Storage, Sync};
 
 #[cfg(test)]

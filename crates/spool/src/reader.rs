@@ -4,7 +4,8 @@ use crate::error::Error;
 use crate::format::{
     self, BATCH_HEADER_BYTES, Header, Parsed, Position, SEGMENT_HEADER_BYTES, Unparsed,
 };
-use crate::queue::{Spool, State, describe};
+use crate::queue::{Spool, State};
+use crate::recovery::describe;
 use crate::storage::{Directory, Storage};
 
 const CHUNK_BYTES: u64 = 128 << 10;
