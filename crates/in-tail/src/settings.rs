@@ -70,7 +70,8 @@ pub enum Replay {
     /// Nothing.
     #[default]
     None,
-    /// This many bytes before the first uncovered one, counted backwards over the container's files.
+    /// At most this many bytes before the first uncovered one, counted backwards over the container's
+    /// files; begins at the start of a line.
     Bytes(u64),
     /// Everything that is still there.
     All,

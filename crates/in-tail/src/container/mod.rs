@@ -243,13 +243,18 @@ impl<D: Disk> Container<D> {
             let moved = || io::Error::from(io::ErrorKind::NotFound);
             same.then_some((candidate, content)).ok_or_else(moved)
         });
-        let (mut active, content) = match opened {
+        let (mut active, mut content) = match opened {
             Ok((candidate, content)) => (candidate, content),
             Err(source) => {
                 context.read_failed(&path, source);
                 self.rescan = true;
                 return false;
             }
+        };
+        let start = if start > 0 && start < from {
+            next_line(context, &mut content, active.prefix, start, from)
+        } else {
+            start
         };
         let file = context.file(key);
         let restart = active.order.restart;
@@ -371,6 +376,32 @@ impl<D: Disk> Container<D> {
             context.save();
         }
     }
+}
+
+/// Where the first line begins that begins at `start` or behind it; `from` if none does before it.
+fn next_line<D: Disk>(
+    context: &mut Context<D>,
+    content: &mut Content<D>,
+    prefix: Prefix,
+    start: u64,
+    from: u64,
+) -> u64 {
+    context.grow_buffer(false);
+    let mut offset = start - 1;
+    while offset < from {
+        let got = content.read(&context.disk, prefix, offset, &mut context.buffer);
+        let bytes = match got {
+            Ok(Got::Bytes(bytes)) => context.buffer.get(..bytes).unwrap_or_default(),
+            Ok(Got::Skipped) => continue,
+            // Reading it for good meets the same and says so.
+            Ok(Got::End | Got::Replaced) | Err(_) => return from,
+        };
+        if let Some(newline) = memchr::memchr(b'\n', bytes) {
+            return from.min(offset + newline as u64 + 1);
+        }
+        offset += bytes.len() as u64;
+    }
+    from
 }
 
 /// Whether a file modified then is quiet without watching it.

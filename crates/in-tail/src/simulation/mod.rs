@@ -77,6 +77,7 @@ struct Simulation {
     lines: usize,
     /// A copy is being made: logrotate does nothing else meanwhile.
     copying: bool,
+    replaying: Option<FileKey>,
 }
 
 impl Simulation {
@@ -102,6 +103,7 @@ impl Simulation {
             stamp: 0,
             lines: 0,
             copying: false,
+            replaying: None,
         };
         simulation.disk.set_wall(simulation.now.wall);
         simulation.disk.make_directory(Path::new("/plain"));
@@ -393,7 +395,13 @@ impl Simulation {
                     assert!(end <= from.unwrap_or(0), "replayed beyond what is covered");
                     let range =
                         usize::try_from(chunk.offset).unwrap()..usize::try_from(end).unwrap();
+                    let line = range.start == 0 || got[range.start - 1] == b'\n';
+                    assert!(
+                        line || self.replaying == Some(chunk.file.key),
+                        "replay begins in a line"
+                    );
                     assert_eq!(got[range], bytes, "replayed bytes differ");
+                    self.replaying = Some(chunk.file.key);
                 } else {
                     assert_eq!(chunk.offset, got.len() as u64, "gap or repetition");
                     if got.is_empty() && !self.begun.contains(&chunk.file.key) {
@@ -423,6 +431,7 @@ impl Simulation {
 
     fn crash(&mut self, lost: usize) {
         self.engine = None;
+        self.replaying = None;
         let mut covered = self.covered.lock().unwrap();
         for (key, got) in &mut self.collected {
             // What was covered before stays covered.
