@@ -37,11 +37,13 @@
 mod error;
 mod intake;
 mod journal;
+mod json;
 mod metrics;
 mod scan;
 mod server;
 mod settings;
 mod splitter;
+mod text;
 
 #[cfg(test)]
 mod tests;

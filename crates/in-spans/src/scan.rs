@@ -13,18 +13,8 @@ use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
-
-/// Deepest nesting inside a span.
-const DEPTH_MAX: u32 = 127;
-
-/// Where a string stands, without its quotes, and whether it has escapes; small enough to be returned
-/// in registers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Text {
-    start: u32,
-    /// Twice the end, plus 1 if there are escapes.
-    end: u32,
-}
+use crate::json::{Scanner, Stop};
+use crate::text::Text;
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,83 +66,49 @@ impl RawSpan {
     }
 }
 
-impl Text {
-    // The splitter keeps its buffer below 16 MiB, so positions fit.
-    #[inline]
-    fn new(start: usize, end: usize, escaped: bool) -> Self {
-        let position = |at| u32::try_from(at).unwrap_or(u32::MAX / 2);
-        Self {
-            start: position(start),
-            end: position(end) << 1 | u32::from(escaped),
-        }
-    }
-
-    #[inline]
-    const fn is_escaped(self) -> bool {
-        self.end & 1 == 1
-    }
-
-    #[inline]
-    fn bytes(self, text: &[u8]) -> &[u8] {
-        text.get(self.start as usize..(self.end >> 1) as usize)
-            .unwrap_or_default()
-    }
-
-    // The scanner has checked that every span is UTF-8, so the default never replaces anything.
-    fn resolve<'a>(self, run: &'a [u8], scratch: &'a mut String) -> &'a str {
-        let text = std::str::from_utf8(self.bytes(run)).unwrap_or_default();
-        if !self.is_escaped() {
-            return text;
-        }
-        scratch.clear();
-        unescape(text, scratch);
-        scratch
-    }
-
-    /// Shows the meaning of the string to `see`.
-    #[inline]
-    fn with<R>(self, text: &[u8], see: impl FnOnce(&[u8]) -> R) -> R {
-        if self.is_escaped() {
-            let mut plain = String::new();
-            unescape(&String::from_utf8_lossy(self.bytes(text)), &mut plain);
-            return see(plain.as_bytes());
-        }
-        see(self.bytes(text))
-    }
-}
-
 /// Scans the object that starts at `at` (its `{`) and returns what it says and where it ends.
 ///
 /// # Errors
 /// [`FaultKind::End`] if `text` ends before the object does: with more bytes it may still be valid.
 /// Everything else is final.
 pub(crate) fn scan_span(text: &[u8], at: usize) -> Result<(RawSpan, usize), Fault> {
-    let mut scanner = Scanner { text, at };
+    let (mut result, mut end) = scan(text, at, false);
+    let scanned = text.get(at..end).unwrap_or_default();
+    // One pass over all bytes costs less than a look for these two in every string.
+    let (least, greatest) = scanned
+        .iter()
+        .fold((u8::MAX, 0_u8), |(least, greatest), byte| {
+            ((*byte).min(least), (*byte).max(greatest))
+        });
+    if least < 0x20 {
+        (result, end) = scan(text, at, true);
+    }
+    let span = result.map_err(|stop| fault(end, stop.kind()))?;
+    if greatest < 0x80 {
+        return Ok((span, end));
+    }
+    match std::str::from_utf8(scanned) {
+        Ok(_) => Ok((span, end)),
+        Err(error) => Err(fault(at + error.valid_up_to(), FaultKind::Text)),
+    }
+}
+
+/// Scans once; also answers where the scanner stopped.
+fn scan(text: &[u8], at: usize, strict: bool) -> (Result<RawSpan, Stop>, usize) {
+    let mut scanner = Scanner { text, at, strict };
     let mut span = RawSpan::default();
-    let scanned = scanner
+    let result = scanner
         .expect(b'{', Stop::Object)
         .and_then(|()| scanner.members(|scanner, key| scanner.span_member(key, &mut span)));
-    if let Err(stop) = scanned {
-        return Err(fault(scanner.at, stop.kind()));
-    }
-    let object = text.get(at..scanner.at).unwrap_or_default();
-    if let Err(error) = std::str::from_utf8(object) {
-        return Err(fault(at + error.valid_up_to(), FaultKind::Text));
-    }
-    Ok((span, scanner.at))
+    (result.map(|()| span), scanner.at)
 }
 
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     fn span_member(&mut self, key: &[u8], span: &mut RawSpan) -> Result<(), Stop> {
         match key {
-            b"traceId" => span.trace = self.id(TraceId::parse)?,
-            b"id" => span.id = self.id(SpanId::parse)?,
-            b"parentId" => span.parent = self.id(SpanId::parse)?,
+            b"traceId" => span.trace = self.id(trace_id)?,
+            b"id" => span.id = self.id(span_id)?,
+            b"parentId" => span.parent = self.id(span_id)?,
             b"name" => span.name = self.text_value()?.unwrap_or_default(),
             b"kind" => {
                 let kind = self.text_value()?.unwrap_or_default();
@@ -228,78 +184,6 @@ impl<'a> Scanner<'a> {
         Ok(id.and_then(|id| id.with(self.text, parse)))
     }
 
-    /// Steps over members of an object whose `{` is behind; `member` steps over each value.
-    fn members(
-        &mut self,
-        mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        let text: &'a [u8] = self.text;
-        self.space();
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.space();
-            self.expect(b'"', Stop::Key)?;
-            let key = self.string()?;
-            self.space();
-            self.expect(b':', Stop::Colon)?;
-            self.space();
-            key.with(text, |key| member(self, key))?;
-            self.space();
-            match self.peek()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(Stop::ObjectGoesOn),
-            }
-        }
-    }
-
-    /// Steps over elements of an array whose `[` is behind; `element` steps over each value.
-    fn elements(
-        &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        self.space();
-        if self.peek()? == b']' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.space();
-            element(self)?;
-            self.space();
-            match self.peek()? {
-                b',' => self.at += 1,
-                b']' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(Stop::ArrayGoesOn),
-            }
-        }
-    }
-
-    /// A string, or a number or boolean taken as the text it is written with. Nothing else is text.
-    fn text_value(&mut self) -> Result<Option<Text>, Stop> {
-        match self.peek()? {
-            b'"' => {
-                self.at += 1;
-                self.string().map(Some)
-            }
-            b'{' | b'[' | b'n' => self.value().map(|()| None),
-            _ => {
-                let start = self.at;
-                self.value()?;
-                Ok(Some(Text::new(start, self.at, false)))
-            }
-        }
-    }
-
     /// Microseconds, written as a number or as a string; 0 for what is no time.
     fn micros(&mut self) -> Result<u64, Stop> {
         let text = self.text_value()?.unwrap_or_default();
@@ -316,236 +200,6 @@ impl<'a> Scanner<'a> {
         )]
         Ok(micros as u64)
     }
-
-    /// Steps over any value.
-    #[inline]
-    fn value(&mut self) -> Result<(), Stop> {
-        if self.peek()? == b'"' {
-            self.at += 1;
-            return self.string().map(drop);
-        }
-        self.nested_value()
-    }
-
-    /// Steps over any value, without recursion.
-    fn nested_value(&mut self) -> Result<(), Stop> {
-        let mut depth = 0_u32;
-        // One bit a level: 1 = object.
-        let mut objects = 0_u128;
-        loop {
-            self.space();
-            match self.peek()? {
-                b'"' => {
-                    self.at += 1;
-                    self.string()?;
-                }
-                open @ (b'{' | b'[') => {
-                    self.at += 1;
-                    self.space();
-                    let close = if open == b'{' { b'}' } else { b']' };
-                    if self.peek()? == close {
-                        self.at += 1;
-                    } else {
-                        if depth == DEPTH_MAX {
-                            return Err(Stop::Depth);
-                        }
-                        depth += 1;
-                        objects = objects << 1 | u128::from(open == b'{');
-                        if open == b'{' {
-                            self.key()?;
-                        }
-                        continue;
-                    }
-                }
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                b'-' | b'0'..=b'9' => self.number()?,
-                _ => return Err(Stop::Value),
-            }
-            loop {
-                if depth == 0 {
-                    return Ok(());
-                }
-                self.space();
-                let object = objects & 1 == 1;
-                match (self.peek()?, object) {
-                    (b',', true) => {
-                        self.at += 1;
-                        self.space();
-                        self.key()?;
-                        break;
-                    }
-                    (b',', false) => {
-                        self.at += 1;
-                        break;
-                    }
-                    (b'}', true) | (b']', false) => {
-                        self.at += 1;
-                        depth -= 1;
-                        objects >>= 1;
-                    }
-                    _ => return Err(Stop::GoesOn),
-                }
-            }
-        }
-    }
-
-    fn key(&mut self) -> Result<(), Stop> {
-        self.expect(b'"', Stop::Key)?;
-        self.string()?;
-        self.space();
-        self.expect(b':', Stop::Colon)
-    }
-
-    fn literal(&mut self, literal: &[u8]) -> Result<(), Stop> {
-        for byte in literal {
-            self.expect(*byte, Stop::Literal)?;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), Stop> {
-        if self.peek()? == b'-' {
-            self.at += 1;
-        }
-        if self.peek()? == b'0' {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek()? == b'.' {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek()?, b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek()?, b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    /// At least one digit. A number inside an object always has a byte behind it.
-    fn digits(&mut self) -> Result<(), Stop> {
-        if !self.peek()?.is_ascii_digit() {
-            return Err(Stop::Digit);
-        }
-        while self.peek()?.is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    /// The rest of a string whose opening quote is behind.
-    #[inline]
-    fn string(&mut self) -> Result<Text, Stop> {
-        let start = self.at;
-        let mut escaped = false;
-        loop {
-            while let Some(word) = self.text.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
-                let stops = stops(u64::from_le_bytes(*word));
-                if stops != 0 {
-                    self.at += stops.trailing_zeros() as usize / 8;
-                    break;
-                }
-                self.at += 8;
-            }
-            match self.peek()? {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(Text::new(start, self.at - 1, escaped));
-                }
-                b'\\' => {
-                    escaped = true;
-                    self.at += 1;
-                    self.escape()?;
-                }
-                0..0x20 => return Err(Stop::Text),
-                _ => self.at += 1,
-            }
-        }
-    }
-
-    /// What stands behind a backslash.
-    fn escape(&mut self) -> Result<(), Stop> {
-        match self.peek()? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
-            b'u' => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.peek()?.is_ascii_hexdigit() {
-                        return Err(Stop::Text);
-                    }
-                    self.at += 1;
-                }
-            }
-            _ => return Err(Stop::Text),
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
-            self.at += 1;
-        }
-    }
-
-    #[inline]
-    fn peek(&self) -> Result<u8, Stop> {
-        match self.text.get(self.at) {
-            Some(byte) => Ok(*byte),
-            None => Err(Stop::End),
-        }
-    }
-
-    #[inline]
-    fn expect(&mut self, byte: u8, stop: Stop) -> Result<(), Stop> {
-        if self.peek()? != byte {
-            return Err(stop);
-        }
-        self.at += 1;
-        Ok(())
-    }
-}
-
-/// Why the scanner stopped, in a byte: it is returned from everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    End,
-    Text,
-    Depth,
-    Object,
-    Key,
-    Colon,
-    Value,
-    Literal,
-    Digit,
-    ObjectGoesOn,
-    ArrayGoesOn,
-    GoesOn,
-}
-
-impl Stop {
-    const fn kind(self) -> FaultKind {
-        FaultKind::Expected(match self {
-            Self::End => return FaultKind::End,
-            Self::Text => return FaultKind::Text,
-            Self::Depth => return FaultKind::Depth,
-            Self::Object => "an object",
-            Self::Key => "a key in quotes",
-            Self::Colon => "a colon",
-            Self::Value => "a value",
-            Self::Literal => "true, false or null",
-            Self::Digit => "a digit",
-            Self::ObjectGoesOn => "a comma or the end of the object",
-            Self::ArrayGoesOn => "a comma or the end of the array",
-            Self::GoesOn => "a comma or the end of the value around it",
-        })
-    }
 }
 
 const fn fault(at: usize, kind: FaultKind) -> Fault {
@@ -555,65 +209,51 @@ const fn fault(at: usize, kind: FaultKind) -> Fault {
     }
 }
 
-/// Marks (with its highest bit) the first byte of a little-endian word at which a string cannot just
-/// go on: a quote, a backslash or a control character. Marks above the first may be wrong.
+fn trace_id(digits: &[u8]) -> Option<TraceId> {
+    full_hex(digits)
+        .map(TraceId)
+        .or_else(|| TraceId::parse(digits))
+}
+
+fn span_id(digits: &[u8]) -> Option<SpanId> {
+    full_hex(digits)
+        .map(SpanId)
+        .or_else(|| SpanId::parse(digits))
+}
+
+/// An id written with all its digits, the usual case.
 #[inline]
-const fn stops(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & HIGH
+fn full_hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != BYTES || !rest.is_empty() {
+        return None;
+    }
+    let mut id = [0; BYTES];
+    let (mut digits_seen, mut any) = (0, 0);
+    for (byte, pair) in id.iter_mut().zip(pairs) {
+        let [high, low] =
+            pair.map(|digit| NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT));
+        digits_seen |= high | low;
+        *byte = high << 4 | low;
+        any |= *byte;
+    }
+    (digits_seen < 16 && any != 0).then_some(id)
 }
 
-/// Appends the meaning of the inside of a valid JSON string. Lone surrogates become U+FFFD.
-fn unescape(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('\\') {
-        out.push_str(before);
-        let mut characters = behind.chars();
-        let plain = match characters.next() {
-            Some('b') => '\u{8}',
-            Some('f') => '\u{c}',
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('t') => '\t',
-            Some('u') => {
-                let (character, after) = unescape_unit(characters.as_str());
-                out.push(character);
-                rest = after;
-                continue;
-            }
-            Some(itself) => itself,
-            None => break,
-        };
-        out.push(plain);
-        rest = characters.as_str();
+const NO_DIGIT: u8 = 0xff;
+/// What a hexadecimal digit is worth.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "the compiler evaluates it and refuses what is out of bounds"
+)]
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        nibbles[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        nibbles[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
     }
-    out.push_str(rest);
-}
-
-/// The character that `\u` followed by `digits` means, and what follows it.
-fn unescape_unit(digits: &str) -> (char, &str) {
-    let Some((unit, after)) = hex_unit(digits) else {
-        return (char::REPLACEMENT_CHARACTER, digits);
-    };
-    if let Some(character) = char::from_u32(unit) {
-        return (character, after);
-    }
-    let low = after.strip_prefix("\\u").and_then(hex_unit);
-    if let (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, after))) = (unit, low) {
-        let scalar = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-        let character = char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER);
-        return (character, after);
-    }
-    (char::REPLACEMENT_CHARACTER, after)
-}
-
-fn hex_unit(text: &str) -> Option<(u32, &str)> {
-    let (digits, after) = text.split_at_checked(4)?;
-    Some((u32::from_str_radix(digits, 16).ok()?, after))
-}
+    nibbles
+};
