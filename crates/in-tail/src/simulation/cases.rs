@@ -134,3 +134,61 @@ fn files_that_pile_up_unseen_keep_their_order() {
     ];
     Simulation::run(true, Replay::None, &ops);
 }
+
+/// Between kubelet's rename and the end of the runtime's flush the renamed file still grows.
+#[test]
+fn a_rotated_file_is_over_only_after_it_has_been_quiet() {
+    let mut simulation = Simulation::new(false, Replay::None);
+    let look = |simulation: &mut Simulation, ops: &[Op], files: usize| {
+        for op in ops.iter().chain([&LOOK]) {
+            simulation.apply(op);
+        }
+        simulation.drain();
+        assert_eq!(simulation.begun.len(), files, "{ops:?}");
+    };
+    let late = Op::WriteLate { bytes: 30 };
+    look(&mut simulation, &[write(100)], 1);
+    look(&mut simulation, &[Op::Rotate, Op::Reopen, write(10)], 1);
+    look(&mut simulation, &[Op::Wait { millis: 200 }, late], 1);
+    look(&mut simulation, &[Op::Wait { millis: 200 }], 1);
+    look(&mut simulation, &[Op::Wait { millis: 300 }], 2);
+    simulation.finish();
+}
+
+/// A name and an inode number that were seen before say nothing about the content.
+#[test]
+fn a_copy_under_the_name_and_inode_number_of_a_file_that_was_read_is_found() {
+    let mut simulation = Simulation::new(true, Replay::None);
+    let first = Path::new("/plain/app.log.1");
+    let stat = |simulation: &Simulation| simulation.disk.stat(first).unwrap();
+    for op in [
+        write(50),
+        LOOK,
+        Op::Step { count: 9 },
+        Op::Rotate,
+        Op::Reopen,
+        write(10),
+    ] {
+        simulation.apply(&op);
+    }
+    for _ in 0..3 {
+        simulation.apply(&Op::Wait { millis: 2000 });
+        simulation.apply(&LOOK);
+        simulation.drain();
+    }
+    let before = stat(&simulation);
+    simulation.before = None;
+    for op in [
+        Op::RemoveOldest,
+        write(70),
+        Op::Copy { complete: true },
+        Op::Truncate,
+    ] {
+        simulation.apply(&op);
+    }
+    assert!(
+        stat(&simulation).same_file(&before),
+        "the number was not used again"
+    );
+    simulation.finish();
+}
