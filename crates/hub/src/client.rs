@@ -16,7 +16,7 @@ use crate::questions::{Cursor, Learned, Questions, Subject};
 use crate::replica::Replica;
 use crate::settings::ClientSettings;
 use crate::task::{poll_fresh, poll_standing, tell_replica};
-use crate::wire::{Question, Reply, VERSION, WAIT_MS_MAX, WireFact};
+use crate::wire::{ASKED_MAX, Question, Reply, VERSION, WAIT_MS_MAX, WireFact};
 
 /// What was learned and not fetched yet; beyond, asking pauses.
 const LEARNED_MAX: usize = 1024;
@@ -61,7 +61,10 @@ impl HubClient {
             .collect::<Result<_, _>>()?;
         let (learned, receiver) = mpsc::channel(LEARNED_MAX);
         let shared = Arc::new(Shared {
-            questions: Mutex::new(Questions::new(settings.questions_max, settings.horizon)),
+            questions: Mutex::new(Questions::new(
+                settings.questions_max.min(ASKED_MAX),
+                settings.horizon,
+            )),
             outbox: Mutex::new(Outbox::new(settings.facts_max)),
             replicas,
             preferred: AtomicUsize::new(0),

@@ -85,7 +85,8 @@ impl HubServer {
         })
     }
 
-    /// Serves `server` until the hub's `stop` is cancelled.
+    /// Serves `server` until the hub's `stop` is cancelled. A client holds up to three connections:
+    /// give the server room for all of them.
     pub async fn serve(self: Arc<Self>, server: Server) {
         let stop = self.stop.clone();
         let hub = self;

@@ -43,7 +43,8 @@ pub struct ClientSettings {
     /// How long a question is kept open after it was last asked, answered (a conflict may follow) or
     /// not; 5 minutes by default.
     pub horizon: Duration,
-    /// Questions that are open at once; 8192 by default. The oldest are forgotten first.
+    /// Questions that are open at once; 8192 by default, at most 16 384. The oldest are forgotten
+    /// first.
     pub questions_max: usize,
     /// Facts kept for replicas that are away or start anew; 8192 by default. The oldest go first.
     pub facts_max: usize,

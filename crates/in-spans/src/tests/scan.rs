@@ -112,7 +112,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     /// Exactly the JSON arrays of objects are taken, also when a byte of one was changed.
     #[test]
