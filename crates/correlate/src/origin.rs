@@ -95,6 +95,11 @@ impl Origin {
         self.start <= line.time && line.time.saturating_sub(line.slack) <= self.end
     }
 
+    /// The last moment at which it is known to have been at work.
+    pub(crate) fn last_sign(&self) -> u64 {
+        self.start.max(self.last_call)
+    }
+
     pub(crate) fn open_at(&self, time: u64) -> bool {
         self.start <= time && time <= self.end
     }

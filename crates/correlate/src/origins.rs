@@ -31,6 +31,9 @@ pub(crate) struct Origins {
     pub(crate) forgotten: u64,
 }
 
+/// An origin without an end that has given no sign for so long is not waited for any more.
+const ABANDONED: u64 = 3_600_000_000_000;
+
 /// Whether the proxy's records name every request of the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Proxied {
@@ -401,7 +404,9 @@ impl Origins {
     /// Forgets what ended before `time`; answers how many rows went.
     pub(crate) fn forget_before(&mut self, time: u64) -> usize {
         let before = self.rows.len();
-        self.rows.retain(|origin| origin.end >= time);
+        let abandoned = time.saturating_sub(ABANDONED);
+        self.rows
+            .retain(|origin| origin.end >= time && origin.last_sign() >= abandoned);
         self.reindex();
         before - self.rows.len()
     }
