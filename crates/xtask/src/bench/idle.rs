@@ -25,8 +25,9 @@ pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
             let (pod, log) = Bench::pod(&folder)?;
             write_line(&log, "{\"level\":\"info\",\"msg\":\"a line\"}")?;
             let mut sidecar = bench.start(&folder, &pod, Peers::only(&sink))?;
-            let first = interrupt::poll_until(READ_BOUND, PAUSE, || sidecar.first_read_ms())?
-                .context("the sidecar does not read its log")?;
+            let first =
+                interrupt::poll_until(READ_BOUND, PAUSE, || sidecar.start_to_first_read_ms())?
+                    .context("the sidecar does not read its log")?;
             sidecar.stop()?;
             Ok(first)
         })

@@ -20,7 +20,7 @@ use super::real::RealPeers;
 use super::receipts::{Receipts, Source};
 use super::replay::{Plan, Replay};
 use super::settings::Settings;
-use super::sidecar::Sidecar;
+use super::sidecar::{Cost, Sidecar, Spans};
 use crate::folder::Folder;
 use crate::{interrupt, say};
 
@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
             expected: &expected,
             receipts: &receipts,
             dead_letters: &letters::find(&self.state, &self.args.lanes),
-            sidecars: self.sidecars.into_iter().map(Sidecar::finish).collect(),
+            sidecars: costs(self.sidecars, &expected),
             workload,
             kills: self.args.kill,
         }))
@@ -236,4 +236,18 @@ fn count_arrived(receipts: &Receipts, expected: &Expected) -> usize {
         lane.receive(line);
     }
     lane.arrived()
+}
+
+fn costs(sidecars: Vec<Sidecar>, expected: &Expected) -> Vec<(Cost, Spans)> {
+    let finish = |sidecar: Sidecar| {
+        let records = expected.records().iter();
+        let written = records
+            .filter(|record| record.service == sidecar.service())
+            .map(|record| record.written_ns);
+        let first = written
+            .min()
+            .map(|nanos| Duration::from_nanos(nanos).as_secs_f64());
+        sidecar.finish(first)
+    };
+    sidecars.into_iter().map(finish).collect()
 }

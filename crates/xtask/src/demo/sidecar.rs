@@ -34,7 +34,8 @@ pub(crate) struct Cost {
     pub(crate) cpu_seconds_spans: f64,
     /// Largest memory of any life.
     pub(crate) peak_rss_bytes: u64,
-    /// From the start of its first life, or from when there was a log, to its first read.
+    /// From the start of its first life, or from its first line if that came later, to its first
+    /// read.
     pub(crate) start_to_first_read_ms: Option<f64>,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Sidecar {
     lives: u32,
     cost: Cost,
     spans: Spans,
+    /// When its first life began and first read, in seconds since the epoch.
+    first_life: Option<(f64, f64)>,
 }
 
 impl Sidecar {
@@ -85,6 +88,7 @@ impl Sidecar {
             started: UNIX_EPOCH,
             lives: 0,
             spans: Spans::default(),
+            first_life: None,
         };
         sidecar.begin()?;
         Ok(sidecar)
@@ -101,12 +105,10 @@ impl Sidecar {
         group.map(Group::id).context("the sidecar is not running")
     }
 
-    /// From its start to its first read, once it has read.
-    pub(crate) fn first_read_ms(&self) -> Result<Option<f64>> {
-        let reading = Reading::of(self.settings.admin)?;
-        let first_read = reading.sum(FIRST_READ, "");
-        let begin = unix_seconds(self.started).max(self.oldest_log());
-        Ok((first_read > 0.0).then(|| (first_read - begin).max(0.0) * 1e3))
+    /// Milliseconds from its start to its first read, once it has read.
+    pub(crate) fn start_to_first_read_ms(&self) -> Result<Option<f64>> {
+        let first_read = Reading::of(self.settings.admin)?.sum(FIRST_READ, "");
+        Ok((first_read > 0.0).then(|| (first_read - unix_seconds(self.started)).max(0.0) * 1e3))
     }
 
     /// Its settings.
@@ -159,9 +161,18 @@ impl Sidecar {
         self.end(Signal::TERM, DRAIN_BOUND)
     }
 
-    /// What all its lives cost and what they did with spans.
-    pub(crate) fn finish(self) -> (Cost, Spans) {
-        (self.cost, self.spans)
+    /// What all its lives cost and what they did with spans. `first_line` is when the first line of
+    /// its pod was written, in seconds since the epoch: before that there is nothing to read.
+    pub(crate) fn finish(self, first_line: Option<f64>) -> (Cost, Spans) {
+        let first_read = self.first_life.map(|(started, first_read)| {
+            let begin = first_line.map_or(started, |line| started.max(line));
+            (first_read - begin).max(0.0) * 1e3
+        });
+        let cost = Cost {
+            start_to_first_read_ms: first_read,
+            ..self.cost
+        };
+        (cost, self.spans)
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -208,23 +219,10 @@ impl Sidecar {
         self.spans.received += received;
         self.spans.kept += received.saturating_sub(dropped(""));
         self.spans.dropped_by_rule += dropped("reason=\"rule\"");
-        if self.lives == 1 {
-            self.cost.start_to_first_read_ms = self.first_read_ms().ok().flatten();
+        let first_read = reading.sum(FIRST_READ, "");
+        if self.lives == 1 && first_read > 0.0 {
+            self.first_life = Some((unix_seconds(self.started), first_read));
         }
-    }
-
-    /// When the oldest log of the pod was made; 0 if the file system does not say.
-    fn oldest_log(&self) -> f64 {
-        let containers = std::fs::read_dir(&self.settings.pod_dir)
-            .into_iter()
-            .flatten();
-        let births = containers
-            .filter_map(Result::ok)
-            .filter_map(|container| std::fs::read_dir(container.path()).ok())
-            .flatten()
-            .filter_map(Result::ok)
-            .filter_map(|log| log.metadata().and_then(|metadata| metadata.created()).ok());
-        births.min().map_or(0.0, unix_seconds)
     }
 
     fn name(&self) -> String {
