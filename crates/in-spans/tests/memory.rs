@@ -1,6 +1,7 @@
 //! A body of 30 MiB through the real server adds at most 2 MiB to the process. Alone in its binary,
 //! so that nothing else moves the high-water mark.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
