@@ -1,6 +1,7 @@
 //! Client and servers over loopback, with replicas that are away, hang, forget and contradict.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +35,17 @@ struct Replica {
 
 impl Replica {
     async fn start(address: SocketAddr) -> Self {
-        let stop = CancellationToken::new();
         let anyone = TokenFiles {
             sidecar: Credential::Anyone,
             ..TokenFiles::default()
         };
+        Self::start_with(address, anyone).await
+    }
+
+    async fn start_with(address: SocketAddr, authority: TokenFiles) -> Self {
+        let stop = CancellationToken::new();
         let metrics = ServerMetrics::new(&Registry::new()).unwrap();
-        let hub = HubServer::new(EngineSettings::default(), anyone, metrics, stop.clone());
+        let hub = HubServer::new(EngineSettings::default(), authority, metrics, stop.clone());
         let server = Server::bind(address, ServerSettings::default())
             .await
             .unwrap();
@@ -91,10 +96,15 @@ struct Client {
 
 impl Client {
     fn start(addresses: &[SocketAddr]) -> Self {
+        Self::start_with(addresses, None)
+    }
+
+    fn start_with(addresses: &[SocketAddr], token_file: Option<PathBuf>) -> Self {
         let metrics = ClientMetrics::new(&Registry::new()).unwrap();
         let stop = CancellationToken::new();
         let settings = ClientSettings {
             addresses: addresses.iter().map(ToString::to_string).collect(),
+            token_file,
             answer_max: Duration::from_millis(500),
             ..ClientSettings::default()
         };
@@ -283,6 +293,34 @@ async fn facts_that_a_sidecar_may_not_state_are_counted() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_was_wrong_works_once_its_file_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (
+        directory.path().join("hub"),
+        directory.path().join("sidecar"),
+    );
+    std::fs::write(&theirs, "right\n").unwrap();
+    std::fs::write(&ours, "wrong\n").unwrap();
+    let authority = TokenFiles {
+        sidecar: Credential::File(theirs),
+        ..TokenFiles::default()
+    };
+    let replica = Replica::start_with(anywhere(), authority).await;
+    let client = Client::start_with(&[replica.address], Some(ours.clone()));
+    client.handle.tell(Fact::Operation(operation(1, "ctx")));
+    let refused = client.metrics.failures.with_label_values(&["status"]);
+    timeout(PATIENCE, async {
+        while refused.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    std::fs::write(&ours, "right\n").unwrap();
+    replica.knows("ctx").await;
 }
 
 #[tokio::test]
