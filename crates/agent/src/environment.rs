@@ -1,13 +1,44 @@
 //! What the process learns from where it runs. The only place that looks.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::SystemTime;
 
+use anyhow::{Context as _, Result, bail};
+use in_tail::PodIdentity;
 use model::time::UnixNanos;
 
 /// Whether this is a container of a pod: kubelet gives every one of them this variable.
 pub(crate) fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// Who the pod is, as the downward API says; nothing outside a pod.
+pub(crate) fn pod_identity() -> Option<PodIdentity> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(PodIdentity {
+        namespace: variable("POD_NAMESPACE")?,
+        name: variable("POD_NAME")?,
+        uid: variable("POD_UID")?,
+    })
+}
+
+/// Makes the state directory ours as long as the file is held.
+pub(crate) fn lock(state_dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
+    let path = state_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "state directory {} is used by another emco-observer; give each its own `state_dir`",
+            state_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 /// Now.

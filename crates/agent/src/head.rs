@@ -41,6 +41,8 @@ pub(crate) struct Head {
     first_asked: u64,
     decoder: Decoder,
     record: Record,
+    /// Documents that the log had no room for yet.
+    requests: VecDeque<RequestEntry>,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
 }
@@ -100,6 +102,7 @@ impl Head {
             first_asked: 0,
             decoder: Decoder::default(),
             record: Record::default(),
+            requests: VecDeque::new(),
             open: HashMap::new(),
         }
     }
@@ -413,9 +416,7 @@ impl Head {
             summary: ended.summary,
             verdict: ended.verdict,
         };
-        if let Err(error) = self.order.request(&mut self.log, &entry) {
-            tracing::error!(%error, "request document cannot be kept");
-        }
+        self.requests.push_back(entry);
     }
 
     fn drain(&mut self) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use correlate::Ledger;
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
 use in_spans::Receiver;
@@ -71,10 +71,17 @@ async fn serve(settings: Settings) -> Result<()> {
     if let Some(reason) = settings.degraded.clone() {
         return idle(&settings, reason, stop).await;
     }
-    let mut sidecar = Sidecar::start(&settings, &stop).await?;
-    sidecar.follow(&stop).await;
+    let mut sidecar = match Sidecar::start(&settings, &stop).await {
+        Ok(sidecar) => sidecar,
+        Err(error) if environment::in_pod() => {
+            tracing::error!(error = format!("{error:#}"), "nothing can be shipped");
+            return idle(&settings, format!("{error:#}"), stop).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let followed = sidecar.follow(&stop).await;
     sidecar.finish(settings.shutdown_grace).await;
-    Ok(())
+    followed
 }
 
 /// Stays up and says why nothing is done.
@@ -105,6 +112,8 @@ struct Sidecar {
     lane_names: Vec<&'static str>,
     /// Ends the parts that serve as long as lanes deliver.
     background: CancellationToken,
+    /// Held as long as the state directory is ours.
+    _lock: std::fs::File,
 }
 
 impl Sidecar {
@@ -124,6 +133,7 @@ impl Sidecar {
 
         let state_dir = settings.state_dir.as_path();
         let alive_until = environment::last_alive(state_dir);
+        let lock = environment::lock(state_dir)?;
         let queues = spool::Metrics::new(&registry)?;
         let spool = open_spool(settings, &queues)?;
         let ledger = new_ledger(settings);
@@ -199,17 +209,22 @@ impl Sidecar {
             meter,
             lane_names,
             background,
+            _lock: lock,
         })
     }
 
     /// The head's loop: until `stop`.
-    async fn follow(&mut self, stop: &CancellationToken) {
+    ///
+    /// # Errors
+    /// If a destination's task ended by itself: only a new process gets it going again.
+    async fn follow(&mut self, stop: &CancellationToken) -> Result<()> {
         let mut decided = Instant::now();
         loop {
+            let mut room_again = false;
             let wake = self.head.deadline().map(|due| wake_at(due, decided));
             let readable = self.head.has_room() && self.log.has_room();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 Some(learned) = self.learned.recv() => self.learn(learned),
                 event = self.tailer.next(), if readable => {
                     let now = environment::now();
@@ -223,16 +238,21 @@ impl Sidecar {
                         event => self.head.event(event, now),
                     }
                 }
-                () = self.log.room(), if !readable && !self.log.has_room() => {}
+                () = self.log.room(), if !self.log.has_room() => room_again = true,
                 () = sleep_until(wake) => {}
             }
             let due = self
                 .head
                 .deadline()
                 .is_some_and(|due| wake_at(due, decided) <= Instant::now());
-            if due || !self.head.has_room() {
+            if due || room_again || !self.head.has_room() {
                 decided = Instant::now();
                 self.step();
+            }
+            if self.lanes.iter().any(LaneHandle::is_finished) {
+                bail!(
+                    "a destination's task ended by itself; starting again continues where it was"
+                );
             }
         }
     }
@@ -453,6 +473,7 @@ fn tail_settings(settings: &Settings) -> in_tail::Settings {
     let proxy = settings.logs.proxy_container.clone();
     let pod = |directory: &Path| PodSettings {
         directory: directory.to_owned(),
+        identity: environment::pod_identity(),
         exclude: settings.logs.exclude.clone(),
         first: vec![proxy.clone()],
         replay: BTreeMap::from([

@@ -162,7 +162,7 @@ pub struct Ledger {
     state: State,
     waiting: VecDeque<Waiting>,
     /// Ended requests whose documents are due.
-    ended: VecDeque<(u64, TraceId, Option<SpanId>)>,
+    ended: VecDeque<(u64, TraceId, SpanId)>,
     pruned_at: u64,
     /// Latest own time of a line on standard error.
     last_own_time: u64,
@@ -300,7 +300,7 @@ impl Ledger {
         {
             origin.reported = true;
             let due = now.0.saturating_add(self.state.settings.wait);
-            self.ended.push_back((due, trace, Some(span)));
+            self.ended.push_back((due, trace, span));
         }
         if !routed {
             return;
@@ -379,16 +379,25 @@ impl Ledger {
                 break;
             }
             self.ended.pop_front();
-            if let Some(request) = span.and_then(|span| self.request(trace, span)) {
+            let Some(row) = self.row(trace, span) else {
+                continue;
+            };
+            self.state.origins.count_proxied(row);
+            if let Some(request) = self.request(trace, row) {
                 ended(request);
             }
         }
     }
 
-    fn request(&self, trace: TraceId, span: SpanId) -> Option<RequestEnded> {
+    fn row(&self, trace: TraceId, span: SpanId) -> Option<usize> {
         let mut rows = self.state.origins.of_trace(trace);
-        let (_, origin) =
-            rows.find(|(_, origin)| origin.span == Some(span) || origin.proxy_span == Some(span))?;
+        let own = |origin: &Origin| origin.span == Some(span) || origin.proxy_span == Some(span);
+        rows.find(|(_, origin)| own(origin)).map(|(row, _)| row)
+    }
+
+    fn request(&self, trace: TraceId, row: usize) -> Option<RequestEnded> {
+        let origin = self.state.origins.rows().get(row)?;
+        let span = origin.span.or(origin.proxy_span)?;
         let facts = origin.request.as_ref()?;
         let template = match origin.kind {
             Kind::Request { entry, .. } => self.state.map.as_ref().and_then(|map| map.entry(entry)),

@@ -95,6 +95,14 @@ impl Origin {
         self.start <= line.time && line.time.saturating_sub(line.slack) <= self.end
     }
 
+    /// When it had begun for sure: an origin of which only calls are known began before the first.
+    pub(crate) fn surely_since(&self) -> u64 {
+        match self.kind {
+            Kind::Unknown => self.first_call,
+            _ => self.start,
+        }
+    }
+
     /// The last moment at which it is known to have been at work.
     pub(crate) fn last_sign(&self) -> u64 {
         self.start.max(self.last_call)

@@ -42,6 +42,20 @@ pub(crate) struct Proxied {
 }
 
 impl Proxied {
+    /// Counts a request of which everything is known by now.
+    fn count(&mut self, origin: &Origin) {
+        let scrape = origin
+            .request
+            .as_ref()
+            .is_some_and(|request| request.path == "/metrics");
+        match origin.proxy_span {
+            Some(_) => self.recorded += 1,
+            // scrapes come straight to the port
+            None if scrape => {}
+            None => self.bypassed += 1,
+        }
+    }
+
     /// Some requests came through the proxy and none around it.
     pub(crate) fn complete(self) -> bool {
         self.recorded > 0 && self.bypassed == 0
@@ -243,12 +257,6 @@ impl Origins {
             origin.start = span.start.0.saturating_sub(settings.span_error);
             origin.end = span.end().0.saturating_add(settings.span_error);
             origin.complete = true;
-            match origin.proxy_span {
-                Some(_) => self.proxied.recorded += 1,
-                // scrapes come straight to the port
-                None if span.name == "get /metrics" => {}
-                None => self.proxied.bypassed += 1,
-            }
             request.give_to(origin, span.start, span.end());
             if let Some(facts) = &mut origin.request {
                 facts.failed |= span.failed;
@@ -359,7 +367,7 @@ impl Origins {
         let could_be = |origin: &Origin| {
             origin.proxy_span.is_none()
                 && !matches!(origin.kind, Kind::Root(_))
-                && origin.start.saturating_add(1_000_000) >= access.start.0
+                && origin.surely_since().saturating_add(1_000_000) >= access.start.0
                 && (access.phase == Phase::Start || origin.start <= until)
                 && origin
                     .request
@@ -370,6 +378,13 @@ impl Origins {
         match (rows.next(), rows.next()) {
             (Some((row, _)), None) => Some(row),
             _ => None,
+        }
+    }
+
+    /// Everything is known about the request in that row: did it come through the proxy?
+    pub(crate) fn count_proxied(&mut self, row: usize) {
+        if let Some(origin) = self.rows.get(row) {
+            self.proxied.count(origin);
         }
     }
 

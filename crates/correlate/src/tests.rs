@@ -482,3 +482,18 @@ proptest! {
         prop_assert!(claimed.is_none() || claimed == trace(1), "{claimed:?}");
     }
 }
+
+/// Proxies' logs are read a moment later than spans arrive: the request is one all the same.
+#[test]
+fn an_access_record_that_comes_after_the_first_calls_meets_them() {
+    let mut scene = Scene::of("orchestrator");
+    scene.request(1, "POST", &format!("{DIG}/instantiate"), 0, 500);
+    scene.call(2, 9, 10, 60);
+    scene.access(2, &format!("{DIG}/update"), 0, 500);
+    scene.line(30, Some(RESOURCES), "", &[]);
+    let verdict = scene.verdict();
+    assert_eq!(
+        (verdict.trace, verdict.rule),
+        (trace(1), Rule::CodePosition)
+    );
+}

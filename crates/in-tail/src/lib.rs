@@ -67,6 +67,7 @@ pub use event::{
     Chunk, ContainerIndex, ContainerInfo, EndReason, Event, FileEnded, FileIndex, FileOpened,
     FileRef, Resume, Trouble,
 };
+pub use identity::PodIdentity;
 pub use metrics::Metrics;
 pub use reader::FileSet;
 pub use settings::{PlainSettings, PodSettings, Replay, Settings};
