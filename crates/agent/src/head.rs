@@ -420,6 +420,13 @@ impl Head {
     }
 
     fn drain(&mut self) {
+        while let Some(request) = self.requests.front() {
+            // no room: reading stops, and it is tried again when there is some
+            if self.order.request(&mut self.log, request).is_err() {
+                break;
+            }
+            self.requests.pop_front();
+        }
         let written = self
             .order
             .drain(&mut self.log)

@@ -1,6 +1,6 @@
 //! Builds what ships: one static binary, or loudly something else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ pub(crate) fn build() -> Result<Built> {
     match prepare() {
         Ok(()) => {
             cargo_build(&["--profile", "dist", "--target", TARGET])?;
-            built(&format!("{TARGET}/dist/emco-observer"), true)
+            let path = format!("{TARGET}/dist/emco-observer");
+            built(workspace::target().join(path), true)
         }
         Err(error) => {
             say::note(format_args!("dist: {error:#}"));
@@ -49,7 +50,7 @@ pub(crate) fn build() -> Result<Built> {
                 "dist: NOT THE SHIPPED FORM: building for the host with its C library instead"
             ));
             cargo_build(&["--release"])?;
-            built("release/emco-observer", false)
+            built(workspace::target().join("release/emco-observer"), false)
         }
     }
 }
@@ -91,8 +92,12 @@ fn cargo_build(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn built(path: &str, is_static: bool) -> Result<Built> {
-    let path = workspace::target().join(path);
+/// A sidecar that was built elsewhere.
+pub(crate) fn given(path: &Path) -> Result<Built> {
+    built(path.to_path_buf(), false)
+}
+
+fn built(path: PathBuf, is_static: bool) -> Result<Built> {
     let bytes = std::fs::metadata(&path)
         .with_context(|| format!("look at {}", path.display()))?
         .len();

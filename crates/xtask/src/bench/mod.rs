@@ -18,6 +18,7 @@ mod spans;
 mod statistics;
 mod subject;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -60,6 +61,9 @@ struct SidecarArgs {
     /// Spans of one run.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     spans: u64,
+    /// Measure this binary instead of building what ships.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Measure only these figures.
     #[arg(long, value_name = "FIGURE,…", value_delimiter = ',')]
     only: Vec<Figure>,
@@ -92,7 +96,10 @@ type Measured = (&'static str, Samples);
 
 fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
     let wants = |figure| args.only.is_empty() || args.only.contains(&figure);
-    let built = dist::build()?;
+    let built = match &args.program {
+        Some(program) => dist::given(program)?,
+        None => dist::build()?,
+    };
     let programs = build::build()?;
     let folder = Folder::create(None)?;
     let corpus = match corpus::choose_here(None, None) {
