@@ -113,9 +113,14 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
         by_lane,
     };
     let is_clean = lines.by_lane.values().all(is_clean) && !lines.by_lane.is_empty();
+    let documented = lines.by_lane.values().all(|lane| lane.requests > 0);
     let (sidecars, spans) = costs(case.sidecars);
     Outcome {
-        passed: is_clean && attribution.wrong() == 0 && lanes_differ == 0 && lines.all.written > 0,
+        passed: is_clean
+            && documented
+            && attribution.wrong() == 0
+            && lanes_differ == 0
+            && lines.all.written > 0,
         workload: case.workload,
         lines,
         attribution,

@@ -60,9 +60,14 @@ fn good() -> Vec<StoredLine> {
 }
 
 fn judged(forward: Vec<StoredLine>, elastic: Vec<StoredLine>) -> Outcome {
+    judged_with(forward, elastic, 1)
+}
+
+fn judged_with(forward: Vec<StoredLine>, elastic: Vec<StoredLine>, requests: u64) -> Outcome {
     let lane = |lane, lines| {
         let mut receipts = Receipts::new(lane, Source::File(PathBuf::new()));
         receipts.lines = lines;
+        receipts.requests = requests;
         receipts
     };
     let receipts = [
@@ -120,6 +125,11 @@ fn each_fault_of_one_lane_fails_the_run() {
         (altered.passed, altered.lines.by_lane["forward"].altered),
         (false, 1)
     );
+}
+
+#[test]
+fn a_run_without_documents_of_requests_fails() {
+    assert!(!judged_with(good(), good(), 0).passed);
 }
 
 #[test]
