@@ -100,7 +100,7 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         Some(program) => dist::given(program)?,
         None => dist::build()?,
     };
-    let programs = build::build()?;
+    let programs = build::lab()?;
     let folder = Folder::create(None)?;
     let corpus = match corpus::choose_here(None, None) {
         Origin::Recorded(path) => Corpus::open(&path)?,

@@ -24,18 +24,35 @@ pub(crate) struct Programs {
 /// Builds both.
 pub(crate) fn build() -> Result<Programs> {
     say::note(format_args!("building emco-observer and emco-lab (once)"));
+    release(&["--bin=emco-observer", "--bin=emco-lab"])?;
+    Ok(programs())
+}
+
+/// Builds the lab, for those who have another sidecar.
+pub(crate) fn lab() -> Result<Programs> {
+    say::note(format_args!("building emco-lab (once)"));
+    release(&["--bin=emco-lab"])?;
+    Ok(programs())
+}
+
+/// Both packages are named whatever is built: what they need is then built in one form for all.
+fn release(programs: &[&str]) -> Result<()> {
     let mut command = workspace::cargo();
     command
         .args(["build", "--locked", "--release"])
-        .args(["--package", "agent", "--package", "lab"])
-        .args(["--bin", "emco-observer", "--bin", "emco-lab"]);
+        .args(["--package=agent", "--package=lab"])
+        .args(programs);
     let status = Group::spawn("cargo build", &mut command)?.wait(BUILD_BOUND)?;
     ensure!(status.success(), "cargo build failed with {status}");
+    Ok(())
+}
+
+fn programs() -> Programs {
     let folder = workspace::target().join("release");
-    Ok(Programs {
+    Programs {
         observer: folder.join("emco-observer"),
         lab: folder.join("emco-lab"),
-    })
+    }
 }
 
 /// Makes a recording from a seed.
