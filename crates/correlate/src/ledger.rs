@@ -138,8 +138,10 @@ impl State {
     }
 
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
+        let forgotten = self.origins.forgotten;
         self.gaps
             .iter()
+            .chain(&forgotten)
             .any(|(from, to)| *from <= line.time && line.time <= *to)
     }
 
@@ -294,6 +296,9 @@ impl Ledger {
         if origin.request.is_none() {
             return;
         }
+        let unasked = origin
+            .trace
+            .filter(|_| !std::mem::replace(&mut origin.asked, true));
         if origin.end != u64::MAX
             && !origin.reported
             && let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span))
@@ -301,9 +306,6 @@ impl Ledger {
             origin.reported = true;
             let due = now.0.saturating_add(self.state.settings.wait);
             self.ended.push_back((due, trace, span));
-        }
-        if !routed {
-            return;
         }
         let start = Start {
             entry,
@@ -316,11 +318,12 @@ impl Ledger {
             idle: Vec::new(),
             done: u64::MAX,
         };
+        self.state.origins.unasked.extend(unasked);
         let starts_something = self.state.map.as_ref().is_some_and(|map| {
             map.roots(u64::MAX)
                 .any(|(_, root)| !root.joined && root.started_by & bit(entry) != 0)
         });
-        if starts_something {
+        if routed && starts_something {
             self.state.starts.learn(start);
         }
     }

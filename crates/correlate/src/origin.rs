@@ -52,6 +52,8 @@ pub(crate) struct Origin {
     pub(crate) lines: u64,
     /// Whether its document is under way.
     pub(crate) reported: bool,
+    /// Whether the hub was asked whose trace it is.
+    pub(crate) asked: bool,
 }
 
 /// What is known about a request besides its time.
@@ -87,6 +89,7 @@ impl Origin {
             request: None,
             lines: 0,
             reported: false,
+            asked: false,
         }
     }
 

@@ -27,8 +27,9 @@ pub(crate) struct Origins {
     pub(crate) proxied: Proxied,
     /// Traces that began and whose person is to be asked for.
     pub(crate) unasked: Vec<TraceId>,
-    /// Rows thrown away before their time because there were too many.
-    pub(crate) forgotten: u64,
+    /// First and last moment of rows that were thrown away before their time because there were too
+    /// many: a gap in the evidence.
+    pub(crate) forgotten: Option<(u64, u64)>,
 }
 
 /// An origin without an end that has given no sign for so long is not waited for any more.
@@ -96,7 +97,7 @@ impl Origins {
             first_request: u64::MAX,
             proxied: Proxied::default(),
             unasked: Vec::new(),
-            forgotten: 0,
+            forgotten: None,
         }
     }
 
@@ -395,14 +396,10 @@ impl Origins {
             if self.rows.len() >= settings.origins_max {
                 self.forget_oldest();
             }
-            self.forgotten += 1;
         }
         let row = self.rows.len();
         if let Some(trace) = origin.trace {
             let rows = self.by_trace.entry(trace).or_default();
-            if rows.is_empty() {
-                self.unasked.push(trace);
-            }
             rows.push(u32::try_from(row).unwrap_or(u32::MAX));
         }
         self.rows.push(origin);
@@ -428,7 +425,10 @@ impl Origins {
 
     fn forget_oldest(&mut self) {
         let half = self.rows.len() / 2;
-        self.rows.drain(..half);
+        for origin in self.rows.drain(..half) {
+            let (from, to) = self.forgotten.unwrap_or((origin.start, origin.end));
+            self.forgotten = Some((from.min(origin.start), to.max(origin.end)));
+        }
         self.reindex();
     }
 
