@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::say;
+use crate::{interrupt, say};
 
-/// The folder of one run, removed with everything in it unless the run failed.
+/// The folder of one run. It stays when the run failed, so that one can look into it; it goes when the
+/// run passed or was interrupted.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
@@ -36,9 +37,26 @@ impl Folder {
     }
 
     /// Removes it, unless somebody asked for it.
-    pub(crate) fn discard(self) {
-        if !self.is_kept && std::fs::remove_dir_all(&self.path).is_err() {
-            say::note(format_args!("{} is left", self.path.display()));
+    pub(crate) fn discard(mut self) {
+        self.remove();
+    }
+
+    fn remove(&mut self) {
+        if !self.is_kept {
+            self.is_kept = true;
+            if std::fs::remove_dir_all(&self.path).is_err() {
+                say::note(format_args!("{} is left", self.path.display()));
+            }
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if interrupt::is_interrupted() {
+            self.remove();
+        } else if !self.is_kept {
+            say::note(format_args!("look into {}", self.path.display()));
         }
     }
 }

@@ -35,6 +35,11 @@ pub(crate) fn install() -> Result<()> {
     Ok(())
 }
 
+/// Whether the process was told to end.
+pub(crate) fn is_interrupted() -> bool {
+    *INTERRUPTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Waits for `time`.
 ///
 /// # Errors
