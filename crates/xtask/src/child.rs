@@ -75,6 +75,15 @@ impl Group {
             .with_context(|| format!("{} did not end within {bound:?}", self.name))
     }
 
+    /// Waits until it has ended, and ends it gently where that takes too long.
+    fn wait_or_end(&mut self, bound: Duration) -> Result<ExitStatus> {
+        let ended = self.wait(bound);
+        if ended.is_err() {
+            self.end_gently();
+        }
+        ended
+    }
+
     /// Asks it to end, so that it can end what it started itself, and gives it a moment for that.
     fn end_gently(&mut self) {
         let end = Instant::now() + GRACE;
@@ -136,13 +145,7 @@ pub(crate) fn run_shown(
         group.child.stdout.take().map(|pipe| show(pipe, keep)),
         group.child.stderr.take().map(|pipe| show(pipe, keep)),
     ];
-    let status = match group.wait(bound) {
-        Ok(status) => status,
-        Err(error) => {
-            group.end_gently();
-            return Err(error);
-        }
-    };
+    let status = group.wait_or_end(bound)?;
     let mut kept = Vec::new();
     for reader in readers.into_iter().flatten() {
         match reader.join() {
@@ -154,7 +157,26 @@ pub(crate) fn run_shown(
 }
 
 /// Runs `command` to its end and returns its stdout; its stderr is shown.
+///
+/// # Errors
+/// If it cannot be started, fails, or does not end within `bound`.
 pub(crate) fn output(name: &str, command: &mut Command, bound: Duration) -> Result<String> {
+    let (status, text) = captured(name, command, bound)?;
+    if !status.success() {
+        bail!("{name} failed with {status}");
+    }
+    Ok(text)
+}
+
+/// Runs `command` to its end and returns how it ended and its stdout; its stderr is shown.
+///
+/// # Errors
+/// If it cannot be started or does not end within `bound`; it is ended then.
+pub(crate) fn captured(
+    name: &str,
+    command: &mut Command,
+    bound: Duration,
+) -> Result<(ExitStatus, String)> {
     command.stdout(Stdio::piped());
     let mut group = Group::spawn(name, command)?;
     let reader = group.child.stdout.take().map(|mut pipe| {
@@ -163,16 +185,13 @@ pub(crate) fn output(name: &str, command: &mut Command, bound: Duration) -> Resu
             pipe.read_to_string(&mut text).map(|_| text)
         })
     });
-    let status = group.wait(bound)?;
+    let status = group.wait_or_end(bound)?;
     let text = reader
         .context("stdout is not a pipe")?
         .join()
         .map_err(|_| anyhow::anyhow!("reading the output of {name} failed"))?
         .with_context(|| format!("read the output of {name}"))?;
-    if !status.success() {
-        bail!("{name} failed with {status}");
-    }
-    Ok(text)
+    Ok((status, text))
 }
 
 /// A file for a child's output.

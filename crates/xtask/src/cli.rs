@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, callmap, demo, dist, peers, test, tidy};
+use crate::{bench, callmap, demo, dist, peers, report, test, tidy};
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Peers,
     /// Measure the product.
     Bench(bench::Args),
+    /// Play all recordings and some generated ones; print the tables of docs/benchmarks.md.
+    Report(report::Args),
     /// Build what ships: a static binary.
     Dist,
     /// Make the ledger's call map from the analysis of EMCO.
@@ -41,6 +43,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Tidy => tidy::run(),
         Command::Peers => peers::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Dist => dist::run(),
         Command::Callmap => callmap::run(),
     }

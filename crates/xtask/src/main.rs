@@ -7,6 +7,7 @@
 //! | `tidy` | the rules that neither the compiler nor clippy enforces |
 //! | `peers` | installs the real servers the tests deliver to |
 //! | `bench` | measures the sidecar |
+//! | `report` | plays all recordings and prints the tables of `docs/benchmarks.md` |
 //! | `dist` | builds what ships |
 //! | `callmap` | makes the ledger's call map |
 //!
@@ -24,6 +25,7 @@ mod http;
 mod interrupt;
 mod peers;
 mod proc;
+mod report;
 mod say;
 mod test;
 mod tidy;

@@ -1,0 +1,217 @@
+//! The tables of `docs/benchmarks.md`: `demo --once` for each recording with truth and for several
+//! seeds of the generator, as Markdown on stdout.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{child, interrupt, say, workspace};
+
+/// A recording is played at the pace it was made, and then judged.
+const RUN_BOUND: Duration = Duration::from_mins(30);
+
+/// What `cargo xtask report` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Seeds of the generator.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 3])]
+    seeds: Vec<u64>,
+    /// Only these recordings, by folder name.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Kills of random sidecars in each run.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kill: u32,
+}
+
+/// Runs everything, one after another, and prints one section a run.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut all_passed = true;
+    for (title, arguments) in plan(args)? {
+        interrupt::wait(Duration::ZERO)?;
+        say::note(format_args!("\n=== {title} ==="));
+        let outcome = once(&arguments, args.kill).with_context(|| format!("play {title}"))?;
+        all_passed &= outcome.pointer("/passed") == Some(&Value::Bool(true));
+        say::result(format_args!("{}", section(&title, &outcome)));
+    }
+    Ok(if all_passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Titles and the demo's arguments.
+fn plan(args: &Args) -> Result<Vec<(String, Vec<String>)>> {
+    let mut plan = Vec::new();
+    if let Some(corpus) = workspace::corpus() {
+        for folder in recordings(&corpus.join("truth"))? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if args.only.is_empty() || args.only.iter().any(|only| *only == name) {
+                let path = folder.to_string_lossy().into_owned();
+                plan.push((format!("truth/{name}"), vec!["--corpus".to_owned(), path]));
+            }
+        }
+    }
+    for seed in &args.seeds {
+        let arguments = vec!["--seed".to_owned(), seed.to_string()];
+        plan.push((format!("generated, seed {seed}"), arguments));
+    }
+    Ok(plan)
+}
+
+fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
+    let doing = || format!("list {}", folder.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(doing)? {
+        let path = entry.with_context(doing)?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// One run's result; a run that failed has one, too.
+fn once(arguments: &[String], kill: u32) -> Result<Value> {
+    let program = std::env::current_exe().context("find the program that runs")?;
+    let mut command = Command::new(program);
+    command
+        .args(["demo", "--once", "--output", "json", "--kill"])
+        .arg(kill.to_string())
+        .args(arguments);
+    let (_, text) = child::captured("demo --once", &mut command, RUN_BOUND)?;
+    serde_json::from_str(&text).context("understand the result of the demo")
+}
+
+/// One run as Markdown.
+fn section(title: &str, outcome: &Value) -> String {
+    let number = |path: &str| {
+        let value = outcome.pointer(path);
+        value.and_then(Value::as_f64).unwrap_or(f64::NAN)
+    };
+    let mut text = format!(
+        "## {title}\n\n\
+         {} lines written; lost {}, stored twice {}, wrong {}; {} kills; latency p50 {:.0} ms, \
+         p99 {:.0} ms; {} spans\n\n\
+         | service | request lines | exact | with person | ambiguous | none | wrong | background | marked | wrong |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
+        number("/lines/written"),
+        number("/lines/lost"),
+        number("/lines/stored_twice"),
+        wrong(outcome),
+        number("/kills"),
+        number("/latency_ms/p50"),
+        number("/latency_ms/p99"),
+        number("/spans/received"),
+    );
+    let services = outcome.pointer("/attribution/by_service");
+    for (service, score) in services.and_then(Value::as_object).into_iter().flatten() {
+        text += &row(service, score);
+        let bins = score
+            .pointer("/by_open_requests")
+            .and_then(Value::as_object);
+        for (bin, score) in bins.into_iter().flatten() {
+            text += &row(&format!("– {bin} open"), score);
+        }
+    }
+    text += "\n| sidecar | CPU s | lines | spans | peak RSS KiB | first read ms |\n|---|---|---|---|---|---|\n";
+    let sidecars = outcome.pointer("/sidecars").and_then(Value::as_array);
+    for sidecar in sidecars.into_iter().flatten() {
+        let number = |key: &str| sidecar.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        text += &format_args!(
+            "| {} | {:.2} | {:.2} | {:.2} | {:.0} | {:.1} |\n",
+            sidecar
+                .get("service")
+                .and_then(Value::as_str)
+                .unwrap_or("?"),
+            number("cpu_seconds"),
+            number("cpu_seconds_lines"),
+            number("cpu_seconds_spans"),
+            number("peak_rss_bytes") / 1024.0,
+            number("start_to_first_read_ms"),
+        )
+        .to_string();
+    }
+    text
+}
+
+/// Wrong lines of all kinds.
+fn wrong(outcome: &Value) -> f64 {
+    let groups = ["", "/access_lines"];
+    let kinds = ["request_lines", "background_lines"];
+    groups
+        .iter()
+        .flat_map(|group| kinds.map(|kind| format!("/attribution{group}/{kind}/wrong")))
+        .filter_map(|path| outcome.pointer(&path).and_then(Value::as_f64))
+        .sum()
+}
+
+fn row(name: &str, score: &Value) -> String {
+    let number = |path: &str| score.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+    let share = |part: f64, total: f64| {
+        if total > 0.0 {
+            format!("{:.1} %", part * 100.0 / total)
+        } else {
+            "–".to_owned()
+        }
+    };
+    let total = number("/request_lines/total");
+    let background = number("/background_lines/total");
+    format!(
+        "| {name} | {total} | {} | {} | {} | {} | {} | {background} | {} | {} |\n",
+        share(number("/request_lines/exact"), total),
+        share(number("/request_lines/user_exact"), total),
+        number("/request_lines/ambiguous"),
+        number("/request_lines/none"),
+        number("/request_lines/wrong"),
+        share(number("/background_lines/marked"), background),
+        number("/background_lines/wrong"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_section_shows_totals_services_and_bins() {
+        let group = json!({
+            "request_lines": { "total": 200, "exact": 150, "user_exact": 100, "ambiguous": 49,
+                "none": 0, "wrong": 1 },
+            "background_lines": { "total": 0, "marked": 0, "wrong": 0 },
+        });
+        let mut score = group.clone();
+        score["by_open_requests"] = json!({ "1-5": group });
+        let outcome = json!({
+            "passed": false, "kills": 2,
+            "lines": { "written": 200, "lost": 0, "stored_twice": 0 },
+            "latency_ms": { "p50": 2300.4, "p99": 2600.0 },
+            "spans": { "received": 7 },
+            "attribution": { "request_lines": { "wrong": 1 }, "access_lines": { "request_lines":
+                { "wrong": 2 } }, "by_service": { "clm": score } },
+            "sidecars": [{ "service": "clm", "cpu_seconds": 0.125, "cpu_seconds_lines": 0.1,
+                "cpu_seconds_spans": 0.02, "peak_rss_bytes": 1_048_576,
+                "start_to_first_read_ms": 0.25 }],
+        });
+        let text = section("truth/calm", &outcome);
+        assert!(
+            text.contains("stored twice 0, wrong 3; 2 kills; latency p50 2300 ms"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| clm | 200 | 75.0 % | 50.0 % | 49 | 0 | 1 | 0 | – | 0 |"),
+            "{text}"
+        );
+        assert!(text.contains("| – 1-5 open | 200 |"), "{text}");
+        assert!(
+            text.contains("| clm | 0.12 | 0.10 | 0.02 | 1024 | 0.2 |"),
+            "{text}"
+        );
+    }
+}
