@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`ids`] | trace, span, file and document ids |
 //! | [`time`] | nanoseconds since the epoch, days |
-//! | [`line`] | streams, dialects, severities, extents; the facts the ledger needs of one line |
+//! | [`mod@line`] | streams, dialects, severities, extents; the facts the ledger needs of one line |
 //! | [`record`] | a decoded line as byte ranges over its text |
 //! | [`evidence`] | spans and access records as the ledger sees them |
 //! | [`verdict`] | whom a line belongs to, and how we know |
