@@ -46,7 +46,7 @@ fn start(configuration: &Configuration) -> ExitCode {
         Err(error) if environment::in_pod() => {
             // EMCO's pod must not fail because of us: stay up without doing anything, and say why
             say_error(&error);
-            Settings::degraded(format!("{error:#}"))
+            Settings::degraded(format!("{error:#}"), |name| std::env::var(name).ok())
         }
         Err(error) => return refuse(&error),
     };

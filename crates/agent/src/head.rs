@@ -6,7 +6,8 @@
 //! ```
 //! Everything here is synchronous; [`crate::run`] calls it when something came in or is due.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 
 use correlate::{RequestEnded, Ticket as LedgerTicket};
 use decode::{Decoder, FactBuf, Format, Framed, Framer, FramerSettings};
@@ -19,6 +20,7 @@ use model::time::UnixNanos;
 use model::verdict::Verdict;
 use pipeline::head::{Container, Ticket};
 use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, RequestEntry, VerdictLog};
+use telemetry::health::Health;
 
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
@@ -45,6 +47,9 @@ pub(crate) struct Head {
     requests: VecDeque<RequestEntry>,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
+    health: Health,
+    /// Directories and files that could not be read when they were looked at last.
+    troubled: BTreeSet<PathBuf>,
 }
 
 /// A container that is followed.
@@ -71,6 +76,10 @@ enum Role {
 
 /// Most lines that wait for a verdict at a time.
 pub(crate) const WAITING_MAX: usize = 32_768;
+/// The part of our health that stands for the logs we follow.
+const LOGS: &str = "logs";
+/// Most paths that are remembered as not readable.
+const TROUBLED_MAX: usize = 256;
 /// A chunk may bring so many lines.
 const CHUNK_LINES: usize = 8_192;
 
@@ -83,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) service: String,
     pub(crate) proxy_container: String,
     pub(crate) zone_offset_seconds: i32,
+    pub(crate) health: Health,
 }
 
 impl Head {
@@ -104,6 +114,16 @@ impl Head {
             record: Record::default(),
             requests: VecDeque::new(),
             open: HashMap::new(),
+            health: parts.health,
+            troubled: BTreeSet::new(),
+        }
+    }
+
+    /// Says that `path` is not there (yet), or cannot be read.
+    pub(crate) fn unreadable(&mut self, path: &Path, why: &str) {
+        self.health.set(LOGS, why);
+        if self.troubled.len() < TROUBLED_MAX {
+            self.troubled.insert(path.to_owned());
         }
     }
 
@@ -129,6 +149,7 @@ impl Head {
             Event::Trouble(trouble) => {
                 let error = net::chain(&trouble.error);
                 tracing::warn!(path = %trouble.path.display(), %error, "log cannot be read; trying again");
+                self.unreadable(&trouble.path, &error);
             }
             Event::Idle => {}
         }
@@ -173,6 +194,12 @@ impl Head {
     }
 
     fn opened(&mut self, opened: &FileOpened) {
+        if !self.troubled.is_empty() {
+            self.troubled.retain(|path| !opened.path.starts_with(path));
+            if self.troubled.is_empty() {
+                self.health.clear(LOGS);
+            }
+        }
         let Some(follow) = self.containers.get(&opened.container) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use in_tail::FileSet;
@@ -114,6 +115,9 @@ fn forward_settings(forward: &settings::Forward) -> Result<ForwardSettings> {
         .clone_from(&forward.shared_key_file);
     settings.username.clone_from(&forward.username);
     settings.password_file.clone_from(&forward.password_file);
+    if let Some(limit) = forward.ack_timeout {
+        settings.ack_timeout_seconds = whole_seconds(limit);
+    }
     Ok(settings)
 }
 
@@ -127,5 +131,13 @@ fn elastic_settings(elastic: &settings::Elastic) -> Result<ElasticSettings> {
     settings.username.clone_from(&elastic.username);
     settings.password_file.clone_from(&elastic.password_file);
     settings.api_key_file.clone_from(&elastic.api_key_file);
+    if let Some(limit) = elastic.request_timeout {
+        settings.request_timeout_seconds = whole_seconds(limit);
+    }
     Ok(settings)
+}
+
+/// At least one: a limit of no time would let nothing through.
+fn whole_seconds(limit: Duration) -> u64 {
+    limit.as_secs().max(1)
 }

@@ -1,6 +1,7 @@
 //! Puts the parts together and keeps them running.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,14 +69,14 @@ async fn serve(settings: Settings) -> Result<()> {
         tracing::info!("stopping: delivering what can be delivered");
         stopping.cancel();
     });
+    let page = Page::open(settings.admin.listen)?;
     if let Some(reason) = settings.degraded.clone() {
-        return idle(&settings, reason, stop).await;
+        return idle(&page, "settings", reason, &stop).await;
     }
-    let mut sidecar = match Sidecar::start(&settings, &stop).await {
+    let mut sidecar = match Sidecar::start(&settings, &page, &stop).await {
         Ok(sidecar) => sidecar,
         Err(error) if environment::in_pod() => {
-            tracing::error!(error = format!("{error:#}"), "nothing can be shipped");
-            return idle(&settings, format!("{error:#}"), stop).await;
+            return idle(&page, "start", format!("{error:#}"), &stop).await;
         }
         Err(error) => return Err(error),
     };
@@ -84,13 +85,40 @@ async fn serve(settings: Settings) -> Result<()> {
     followed
 }
 
-/// Stays up and says why nothing is done.
-async fn idle(settings: &Settings, reason: String, stop: CancellationToken) -> Result<()> {
-    let registry = Registry::new();
-    let health = Health::new(&registry)?;
-    health.set("settings", reason);
-    crate::admin::serve(settings.admin.listen, registry, health, stop.clone()).await;
+/// What can be asked about the sidecar as long as it is up, whatever its state.
+struct Page {
+    registry: Registry,
+    health: Health,
+    /// Ends the page, and the parts that serve as long as lanes deliver.
+    background: CancellationToken,
+}
+
+impl Page {
+    fn open(address: SocketAddr) -> Result<Self> {
+        let registry = Registry::new();
+        let health = Health::new(&registry)?;
+        let background = CancellationToken::new();
+        let (shown, stop) = (registry.clone(), background.clone());
+        tokio::spawn(crate::admin::serve(address, shown, health.clone(), stop));
+        Ok(Self {
+            registry,
+            health,
+            background,
+        })
+    }
+}
+
+/// Stays up and says why nothing is done: EMCO's pod must not fail because of us.
+async fn idle(
+    page: &Page,
+    part: &'static str,
+    reason: String,
+    stop: &CancellationToken,
+) -> Result<()> {
+    tracing::error!(reason, "nothing is shipped until this is mended");
+    page.health.set(part, reason);
     stop.cancelled().await;
+    page.background.cancel();
     Ok(())
 }
 
@@ -117,24 +145,19 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self> {
-        let registry = Registry::new();
-        let process = Process::new(&registry)?;
-        let meter = Meter::new(&registry)?;
-        let health = Health::new(&registry)?;
-        let background = CancellationToken::new();
-        let admin = crate::admin::serve(
-            settings.admin.listen,
-            registry.clone(),
-            health.clone(),
-            background.clone(),
-        );
-        tokio::spawn(admin);
+    async fn start(settings: &Settings, page: &Page, stop: &CancellationToken) -> Result<Self> {
+        let Page {
+            registry,
+            health,
+            background,
+        } = page;
+        let process = Process::new(registry)?;
+        let meter = Meter::new(registry)?;
 
         let state_dir = settings.state_dir.as_path();
         let alive_until = environment::last_alive(state_dir);
         let lock = environment::lock(state_dir)?;
-        let queues = spool::Metrics::new(&registry)?;
+        let queues = spool::Metrics::new(registry)?;
         let spool = open_spool(settings, &queues)?;
         let ledger = new_ledger(settings);
         let complete = rebuild(
@@ -145,7 +168,7 @@ impl Sidecar {
         if let Some(alive_until) = alive_until {
             note_downtime(&ledger, alive_until, complete);
         }
-        let receiver = bind_receiver(settings, &registry, &health).await?;
+        let receiver = bind_receiver(settings, registry, health).await?;
         if let Some(receiver) = receiver {
             let journal = SpanJournal::new(spool.clone());
             let sink = Arc::new(std::sync::Mutex::new(LedgerSink::new(
@@ -156,14 +179,14 @@ impl Sidecar {
             tokio::spawn(meter.measure(Work::Spans, serve));
         }
 
-        let metrics = pipeline::Metrics::new(&registry)?;
+        let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
         let (log, recovery) = open_log(settings, &lane_names, &queues)?;
         let handle = log.handle();
         let tailer = Tailer::open(
             tail_settings(settings),
             resume(&recovery),
-            in_tail::Metrics::new(&registry)?,
+            in_tail::Metrics::new(registry)?,
         )
         .context("cannot follow the logs")?;
         let origins = Origins::new(&settings.service);
@@ -178,12 +201,12 @@ impl Sidecar {
                 state_dir,
                 metrics: &metrics,
                 queues: &queues,
-                registry: &registry,
+                registry,
             },
         )?;
-        let (hub, learned) = connect_hub(settings, &registry, stop)?;
+        let (hub, learned) = connect_hub(settings, registry, stop)?;
         tokio::spawn(synced(handle.clone(), background.clone()));
-        let head = Head::new(Parts {
+        let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
             log,
@@ -191,7 +214,11 @@ impl Sidecar {
             service: settings.service.clone(),
             proxy_container: settings.logs.proxy_container.clone(),
             zone_offset_seconds,
+            health: health.clone(),
         });
+        if let Some(directory) = settings.logs.pod_dir.as_deref() {
+            await_directory(&mut head, directory);
+        }
         tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
         Ok(Self {
             files: tailer.files(),
@@ -208,7 +235,7 @@ impl Sidecar {
             process,
             meter,
             lane_names,
-            background,
+            background: background.clone(),
             _lock: lock,
         })
     }
@@ -466,6 +493,17 @@ fn resume(
         .collect();
     move |key| Resume {
         from: covered.get(&key).copied().unwrap_or(0),
+    }
+}
+
+/// A directory that is not there is waited for: kubelet makes it, or its path is wrong.
+fn await_directory(head: &mut Head, directory: &Path) {
+    if !directory.try_exists().unwrap_or(true) {
+        let why = format!(
+            "log directory {} is not there: waiting for it; if it should be, see `logs.pod_dir` and the mount",
+            directory.display()
+        );
+        head.unreadable(directory, &why);
     }
 }
 

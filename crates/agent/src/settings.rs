@@ -119,6 +119,9 @@ pub(crate) struct Forward {
     pub(crate) username: Option<String>,
     /// File with that user's password.
     pub(crate) password_file: Option<PathBuf>,
+    /// Longest wait for an acknowledgement; then everything in flight is sent again.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub(crate) ack_timeout: Option<Duration>,
     /// TLS, where the receiver wants it.
     pub(crate) tls: Option<net::TlsSettings>,
     /// `none` or `gzip`.
@@ -140,6 +143,9 @@ pub(crate) struct Elastic {
     pub(crate) password_file: Option<PathBuf>,
     /// File with an API key.
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Longest time of one request; then it is sent again.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub(crate) request_timeout: Option<Duration>,
     /// TLS details.
     #[serde(default)]
     pub(crate) tls: net::TlsSettings,
@@ -217,9 +223,11 @@ impl Settings {
         })
     }
 
-    /// Settings of a sidecar that only says why it does nothing.
-    pub(crate) fn degraded(reason: String) -> Self {
+    /// Settings of a sidecar that only says why it does nothing, where the environment wants it said.
+    pub(crate) fn degraded(reason: String, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let listen = variable("EMCO_OBSERVER_ADMIN_LISTEN").and_then(|text| text.parse().ok());
         Self {
+            admin: listen.map_or_else(Admin::default, |listen| Admin { listen }),
             degraded: Some(reason),
             ..Self::default()
         }
@@ -294,6 +302,7 @@ impl Forward {
             shared_key_file: None,
             username: None,
             password_file: None,
+            ack_timeout: None,
             tls: None,
             compression: out_forward::Compression::default(),
         }
@@ -308,6 +317,7 @@ impl Elastic {
             username: None,
             password_file: None,
             api_key_file: None,
+            request_timeout: None,
             tls: net::TlsSettings::default(),
             compression: out_elastic::Compression::default(),
         }
@@ -321,6 +331,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
             "{text:?} is no time; write e.g. 2s, 500ms, 10m or 1h"
         ))
     })
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 /// `<whole number><unit>` with the units `ms`, `s`, `m` and `h`.

@@ -1,0 +1,115 @@
+//! What an operator types and reads.
+
+use std::process::Output;
+
+use crate::common::bulk::Server;
+use crate::common::sidecar::Setup;
+
+/// Exit code, standard output and standard error, as they are shown in snapshots.
+fn shown(output: &Output, setup: &Setup) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let code = output.status.code().unwrap();
+    let whole = format!(
+        "exit {code}\n{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    let folder = setup.folder.path().to_str().unwrap();
+    let trimmed = whole.replace(folder, "<folder>");
+    let lines: Vec<_> = trimmed.lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn help() {
+    let setup = Setup::new();
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["probe", "--help"],
+        &["sing"],
+    ] {
+        let output = setup.run_to_end(arguments).await;
+        let words = arguments.join("_").replace("--", "");
+        let name = format!("says_{words}");
+        insta::assert_snapshot!(name, shown(&output, &setup));
+    }
+}
+
+#[tokio::test]
+async fn check() {
+    let setup = Setup::new();
+    let file = |text: &str| {
+        let path = setup.folder.path().join("settings.yaml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = "service: clm\nlogs: {pod_dir: /var/log/pods/emco_clm-1_u}\nlanes: {forward: {address: \"127.0.0.1:24224\"}}\n";
+    for (name, text) in [
+        ("check_good", good.to_owned()),
+        ("check_unknown_key", good.replace("lanes:", "lane:")),
+        (
+            "check unknown key inside",
+            good.replace("address:", "adress:"),
+        ),
+        (
+            "check bad time",
+            format!("{good}attribution: {{wait: soon}}\n"),
+        ),
+        (
+            "check bad address",
+            format!("{good}spans: {{listen: here}}\n"),
+        ),
+        ("check_no_YAML", format!("{good}spans: [\n")),
+        (
+            "check nothing to follow",
+            good.replace("{pod_dir: /var/log/pods/emco_clm-1_u}", "{}"),
+        ),
+        (
+            "check nowhere to deliver",
+            good.replace("{forward: {address: \"127.0.0.1:24224\"}}", "{}"),
+        ),
+        ("check_no_service", good.replace("service: clm", "")),
+    ] {
+        let output = setup.run_to_end(&["check", "--config", &file(&text)]).await;
+        insta::assert_snapshot!(name, shown(&output, &setup));
+    }
+    let missing = setup.folder.path().join("missing.yaml");
+    let missing = ["check", "--config", missing.to_str().unwrap()];
+    let output = setup.run_to_end(&missing).await;
+    insta::assert_snapshot!("check_missing_file", shown(&output, &setup));
+    let output = setup
+        .variable("EMCO_OBSERVER_SPANS_LISTEN", "here")
+        .run_to_end(&["check"])
+        .await;
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("EMCO_OBSERVER_SPANS_LISTEN is \"here\""),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn probe() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let address = setup.admin.to_string();
+    let arguments = ["probe", "--address", &address];
+    let output = setup.run_to_end(&arguments).await;
+    assert_eq!(output.status.code(), Some(1), "nobody is there");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is the sidecar running there?"), "{said}");
+    setup.service().logrus("there is something to follow");
+    let sidecar = setup.start().await;
+    elastic.store.arrived_lines(1).await;
+    let output = setup.run_to_end(&arguments).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"{\"status\":\"ok\"}\n");
+    assert!(sidecar.terminate().await.success());
+    // Something else answers there.
+    let elsewhere = elastic.address.to_string();
+    let output = setup.run_to_end(&["probe", "--address", &elsewhere]).await;
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,0 +1,28 @@
+//! The whole sidecar: what it delivers, counts and says, whatever its surroundings do.
+//!
+//! | module | what is done to it |
+//! |---|---|
+//! | `lines` | every kind of line, file and rotation |
+//! | `crashes` | killed at any moment, asked to end, started again |
+//! | `state` | damaged, missing, locked and forbidden files |
+//! | `destinations` | receivers that hang, lie, break off and refuse |
+//! | `people` | spans and the hub: who did it, and who may not be named |
+//! | `secrets` | what must not leave the pod |
+//! | `command` | what an operator types and reads |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test panics where it fails"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod command;
+mod crashes;
+mod destinations;
+mod lines;
+mod people;
+mod secrets;
+mod state;

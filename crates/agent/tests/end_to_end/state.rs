@@ -1,0 +1,255 @@
+//! Damaged, missing, locked and forbidden files.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::common::bulk::Server;
+use crate::common::forward::Receiver;
+use crate::common::http;
+use crate::common::pod::{Container, now};
+use crate::common::requests::Request;
+use crate::common::sidecar::Setup;
+
+/// Two destinations, a few lines that they have, and a sidecar that was killed then.
+async fn killed() -> (Setup, Receiver, Server, Container) {
+    let (forward, elastic) = (Receiver::start().await, Server::start().await);
+    let setup = Setup::new()
+        .forward(forward.address)
+        .elastic(elastic.address);
+    let mut service = setup.service();
+    for line in 0..50 {
+        service.logrus(&format!("before {line}"));
+    }
+    let sidecar = setup.start().await;
+    let (status, _) = sidecar.post_spans(&Request::new(1, now()).body()).await;
+    assert_eq!(status, 202);
+    forward.store.has_exactly(&service.written).await;
+    elastic.store.has_exactly(&service.written).await;
+    sidecar.is_level().await;
+    sidecar.kill().await;
+    for line in 0..50 {
+        service.logrus(&format!("while down {line}"));
+    }
+    (setup, forward, elastic, service)
+}
+
+/// The files below `folder` whose name passes.
+fn files(folder: &Path, mut wanted: impl FnMut(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_file() && wanted(&name) {
+            found.push(path);
+        }
+    }
+    assert!(!found.is_empty(), "{} has such a file", folder.display());
+    found
+}
+
+/// Overwrites the bytes of `path` from `offset` on.
+fn damage(path: &Path, offset: u64) {
+    let length = fs::metadata(path).unwrap().len();
+    assert!(length > offset, "{} has {length} bytes", path.display());
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    let bytes = vec![0xa5; usize::try_from((length - offset).min(1 << 20)).unwrap()];
+    file.write_all(&bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_sends_again_and_says_so() {
+    let (setup, forward, elastic, mut service) = killed().await;
+    let folder = setup.state_dir().join("verdicts");
+    for path in files(&folder, |name| name.contains("checkpoint")) {
+        damage(&path, 0);
+    }
+    let sidecar = setup.start().await;
+    let said = sidecar
+        .says(&["every lane sends the whole log again"])
+        .await;
+    assert!(said.contains("\"WARN\""), "{said}");
+    service.logrus("and after");
+    forward.store.has_exactly(&service.written).await;
+    elastic.store.has_exactly(&service.written).await;
+    assert!(
+        forward.store.received() > service.written.len(),
+        "it was sent again"
+    );
+    let duplicates = ["lane=\"elastic\"", "outcome=\"duplicate\""];
+    sidecar
+        .counts("emco_observer_lane_records_total", &duplicates, 50)
+        .await;
+}
+
+#[tokio::test]
+async fn a_damaged_verdict_log_is_started_over_and_says_so() {
+    for offset in [0, 200] {
+        let (setup, forward, elastic, mut service) = killed().await;
+        let folder = setup.state_dir().join("verdicts");
+        for path in files(&folder, |name| !name.contains("checkpoint")) {
+            damage(&path, offset);
+        }
+        let sidecar = setup.start().await;
+        sidecar.says(&["verdict log damaged"]).await;
+        service.logrus("and after");
+        forward.store.has_exactly(&service.written).await;
+        elastic.store.has_exactly(&service.written).await;
+        let queue = ["queue=\"verdicts\""];
+        sidecar
+            .counts("emco_observer_spool_damages_total", &queue, 1)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_spool_is_started_over_and_says_so() {
+    let (setup, forward, elastic, mut service) = killed().await;
+    for path in files(&setup.state_dir().join("spans"), |_| true) {
+        damage(&path, 0);
+    }
+    let sidecar = setup.start().await;
+    sidecar.says(&["spool damaged"]).await;
+    let queue = ["queue=\"spans\""];
+    sidecar
+        .counts("emco_observer_spool_damages_total", &queue, 1)
+        .await;
+    let (status, _) = sidecar.post_spans(&Request::new(2, now()).body()).await;
+    assert_eq!(status, 202, "new spans are taken");
+    service.logrus("and after");
+    forward.store.has_exactly(&service.written).await;
+    elastic.store.has_exactly(&service.written).await;
+}
+
+#[tokio::test]
+async fn a_state_directory_that_is_lost_sends_everything_again_under_the_same_ids() {
+    let (setup, forward, elastic, service) = killed().await;
+    fs::remove_dir_all(setup.state_dir()).unwrap();
+    let _sidecar = setup.start().await;
+    forward.store.has_exactly(&service.written).await;
+    elastic.store.has_exactly(&service.written).await;
+}
+
+#[tokio::test]
+async fn a_log_directory_that_is_missing_is_waited_for() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let sidecar = setup.start().await;
+    let health = sidecar.health().await;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["reasons"][0]["part"], "logs");
+    let reason = health["reasons"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("is not there: waiting for it"), "{reason}");
+    let degraded = "emco_observer_health_degraded_parts";
+    assert_eq!(sidecar.metric(degraded, &[]).await, 1);
+    let mut service = setup.service();
+    service.logrus("there it is");
+    elastic.store.has_exactly(&service.written).await;
+    sidecar.says(&["works again", "logs"]).await;
+    assert_eq!(sidecar.health().await["status"], "ok");
+    assert_eq!(sidecar.metric(degraded, &[]).await, 0);
+}
+
+#[tokio::test]
+async fn a_log_directory_that_cannot_be_read_is_tried_again() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let directory = &setup.pod.directory;
+    fs::create_dir_all(directory.parent().unwrap()).unwrap();
+    fs::write(directory, "a file stands where the directory should be").unwrap();
+    let sidecar = setup.start().await;
+    sidecar.says(&["log cannot be read; trying again"]).await;
+    let unreadable = ["event=\"unreadable\""];
+    sidecar
+        .counts("emco_observer_tail_events_total", &unreadable, 1)
+        .await;
+    let health = sidecar.health().await;
+    assert_eq!(health["reasons"][0]["part"], "logs", "{health}");
+    fs::remove_file(directory).unwrap();
+    let mut service = setup.service();
+    service.logrus("now it can be read");
+    elastic.store.has_exactly(&service.written).await;
+    assert_eq!(sidecar.health().await["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_state_directory_of_another_process_is_left_alone() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let first = setup.start().await;
+    let mut second = setup.spawn();
+    assert_eq!(second.ended().await.code(), Some(1));
+    let said = "is used by another emco-observer; give each its own `state_dir`";
+    assert!(second.log().contains(said), "{}", second.log());
+    let mut service = setup.service();
+    service.logrus("the first goes on");
+    elastic.store.has_exactly(&service.written).await;
+    // In a pod the second stays up and says why it does nothing.
+    let mut pod = setup.in_pod();
+    [pod.spans, pod.admin] = crate::common::sidecar::free_addresses();
+    let third = pod.start().await;
+    let third_health = crate::common::until("its health says why", async || {
+        let health = third.health().await;
+        (health["status"] == "degraded").then_some(health)
+    })
+    .await;
+    let reason = third_health["reasons"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains(said), "{reason}");
+    assert!(third.terminate().await.success());
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    fs::write(
+        setup.state_dir(),
+        "a file stands where the directory should be",
+    )
+    .unwrap();
+    let mut outside = setup.spawn();
+    assert_eq!(outside.ended().await.code(), Some(1));
+    let said = "cannot make the state directory";
+    assert!(outside.log().contains(said), "{}", outside.log());
+    let setup = setup.in_pod();
+    let inside = setup.start().await;
+    inside
+        .says(&["nothing is shipped until this is mended", said])
+        .await;
+    let health = inside.health().await;
+    assert_eq!(health["reasons"][0]["part"], "start");
+    assert!(
+        health["reasons"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains(said)
+    );
+    assert!(inside.terminate().await.success());
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong() {
+    let setup = Setup::new().with("lane: {}");
+    let mut outside = setup.spawn();
+    assert_eq!(outside.ended().await.code(), Some(64));
+    let said = outside.log();
+    assert!(
+        said.contains("line 7 column 1: unknown field `lane`"),
+        "{said}"
+    );
+    let setup = setup.in_pod().variable_admin();
+    let inside = setup.start().await;
+    let health = inside.health().await;
+    assert_eq!(health["reasons"][0]["part"], "settings");
+    let reason = health["reasons"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("unknown field `lane`"), "{reason}");
+    let (status, page) = http::get(setup.admin, "/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("emco_observer_health_degraded_parts 1"),
+        "{page}"
+    );
+    assert!(inside.terminate().await.success());
+}
