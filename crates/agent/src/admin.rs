@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,14 +15,47 @@ use tokio_util::sync::CancellationToken;
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What can be asked about the sidecar as long as it is up, whatever its state.
+pub(crate) struct Page {
+    pub(crate) registry: Registry,
+    pub(crate) health: Health,
+    /// Ends the page, and the parts that serve as long as lanes deliver.
+    pub(crate) background: CancellationToken,
+}
+
+impl Page {
+    /// Shows it at `address`.
+    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        let registry = Registry::new();
+        let health = Health::new(&registry)?;
+        let background = CancellationToken::new();
+        let (shown, stop) = (registry.clone(), background.clone());
+        tokio::spawn(serve(address, shown, health.clone(), stop));
+        Ok(Self {
+            registry,
+            health,
+            background,
+        })
+    }
+
+    /// Stays up and says why nothing is done: EMCO's pod must not fail because of us.
+    pub(crate) async fn idle(
+        &self,
+        part: &'static str,
+        reason: String,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        tracing::error!(reason, "nothing is shipped until this is mended");
+        self.health.set(part, reason);
+        stop.cancelled().await;
+        self.background.cancel();
+        Ok(())
+    }
+}
+
 /// Serves `/metrics` and `/health` until `stop`. A page that cannot be served is a degradation, no
 /// reason to end.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    registry: Registry,
-    health: Health,
-    stop: CancellationToken,
-) {
+async fn serve(address: SocketAddr, registry: Registry, health: Health, stop: CancellationToken) {
     let settings = ServerSettings {
         connections_max: 16,
         ..ServerSettings::default()

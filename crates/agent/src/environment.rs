@@ -23,11 +23,14 @@ pub(crate) fn pod_identity() -> Option<PodIdentity> {
     })
 }
 
+/// Name of the file that is locked. Whoever looks whether the directory is in use touches it.
+const LOCK: &str = "lock";
+
 /// Makes the state directory ours as long as the file is held.
 pub(crate) fn lock(state_dir: &Path) -> Result<File> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
-    let path = state_dir.join("lock");
+    let path = state_dir.join(LOCK);
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -66,6 +69,7 @@ fn newest(path: &Path, depth: u8) -> Option<UnixNanos> {
             match data.is_dir() {
                 true if depth > 0 => newest(&entry.path(), depth - 1),
                 true => None,
+                false if entry.file_name() == LOCK => None,
                 false => data.modified().ok().map(nanos),
             }
         })

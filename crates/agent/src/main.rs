@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod admin;
+mod claim;
 mod cli;
 mod command;
 mod documents;

@@ -1,7 +1,6 @@
 //! Puts the parts together and keeps them running.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use correlate::Ledger;
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
-use in_spans::Receiver;
+use in_spans::{Receiver, SpanSink as _};
 use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Resume, Tailer};
 use model::fact::{Fact, Person, TraceUser};
 use model::time::UnixNanos;
@@ -24,6 +23,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Page;
+use crate::claim::Claim;
 use crate::environment;
 use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
 use crate::head::{Head, Parts, WAITING_MAX};
@@ -71,55 +72,21 @@ async fn serve(settings: Settings) -> Result<()> {
     });
     let page = Page::open(settings.admin.listen)?;
     if let Some(reason) = settings.degraded.clone() {
-        return idle(&page, "settings", reason, &stop).await;
+        return page.idle("settings", reason, &stop).await;
     }
-    let mut sidecar = match Sidecar::start(&settings, &page, &stop).await {
+    let Some(claim) = Claim::get(&settings.state_dir, &page.health, &stop).await? else {
+        return Ok(());
+    };
+    let mut sidecar = match Sidecar::start(&settings, claim, &page, &stop).await {
         Ok(sidecar) => sidecar,
         Err(error) if environment::in_pod() => {
-            return idle(&page, "start", format!("{error:#}"), &stop).await;
+            return page.idle("start", format!("{error:#}"), &stop).await;
         }
         Err(error) => return Err(error),
     };
     let followed = sidecar.follow(&stop).await;
     sidecar.finish(settings.shutdown_grace).await;
     followed
-}
-
-/// What can be asked about the sidecar as long as it is up, whatever its state.
-struct Page {
-    registry: Registry,
-    health: Health,
-    /// Ends the page, and the parts that serve as long as lanes deliver.
-    background: CancellationToken,
-}
-
-impl Page {
-    fn open(address: SocketAddr) -> Result<Self> {
-        let registry = Registry::new();
-        let health = Health::new(&registry)?;
-        let background = CancellationToken::new();
-        let (shown, stop) = (registry.clone(), background.clone());
-        tokio::spawn(crate::admin::serve(address, shown, health.clone(), stop));
-        Ok(Self {
-            registry,
-            health,
-            background,
-        })
-    }
-}
-
-/// Stays up and says why nothing is done: EMCO's pod must not fail because of us.
-async fn idle(
-    page: &Page,
-    part: &'static str,
-    reason: String,
-    stop: &CancellationToken,
-) -> Result<()> {
-    tracing::error!(reason, "nothing is shipped until this is mended");
-    page.health.set(part, reason);
-    stop.cancelled().await;
-    page.background.cancel();
-    Ok(())
 }
 
 /// A running sidecar.
@@ -141,11 +108,16 @@ struct Sidecar {
     /// Ends the parts that serve as long as lanes deliver.
     background: CancellationToken,
     /// Held as long as the state directory is ours.
-    _lock: std::fs::File,
+    _claim: Claim,
 }
 
 impl Sidecar {
-    async fn start(settings: &Settings, page: &Page, stop: &CancellationToken) -> Result<Self> {
+    async fn start(
+        settings: &Settings,
+        claim: Claim,
+        page: &Page,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         let Page {
             registry,
             health,
@@ -155,18 +127,16 @@ impl Sidecar {
         let meter = Meter::new(registry)?;
 
         let state_dir = settings.state_dir.as_path();
-        let alive_until = environment::last_alive(state_dir);
-        let lock = environment::lock(state_dir)?;
         let queues = spool::Metrics::new(registry)?;
         let spool = open_spool(settings, &queues)?;
         let ledger = new_ledger(settings);
-        let complete = rebuild(
-            &spool,
-            &mut LedgerSink::new(ledger.clone(), EXPORT_DELAY),
-            &meter,
-        );
-        if let Some(alive_until) = alive_until {
-            note_downtime(&ledger, alive_until, complete);
+        let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY);
+        let complete = rebuild(&spool, &mut sink, &meter);
+        if let Some(alive_until) = claim.alive_until {
+            note_downtime(&mut sink, &spool, alive_until);
+            if !complete {
+                ledger.lock().history_lost();
+            }
         }
         let receiver = bind_receiver(settings, registry, health).await?;
         if let Some(receiver) = receiver {
@@ -236,7 +206,7 @@ impl Sidecar {
             meter,
             lane_names,
             background: background.clone(),
-            _lock: lock,
+            _claim: claim,
         })
     }
 
@@ -440,14 +410,15 @@ fn new_ledger(settings: &Settings) -> SharedLedger {
     SharedLedger::new(Ledger::new(ledger))
 }
 
-/// There was a process before this one: what was sent while nobody listened is missing.
-fn note_downtime(ledger: &SharedLedger, alive_until: UnixNanos, complete: bool) {
-    let mut ledger = ledger.lock();
+/// There was a process before this one: what was sent while nobody listened is missing. The journal
+/// remembers that, too: this process may end before it has decided the lines of that time.
+fn note_downtime(sink: &mut LedgerSink, spool: &Spool, alive_until: UnixNanos) {
     let now = environment::now();
-    let delay = u64::try_from(EXPORT_DELAY.as_nanos()).unwrap_or(u64::MAX);
-    ledger.gap(alive_until.minus(delay), now);
-    if !complete {
-        ledger.history_lost();
+    sink.gap(alive_until, now);
+    let mut journal = SpanJournal::new(spool.clone());
+    if let Err(error) = in_spans::note_gap(&mut journal, alive_until, now) {
+        let error = net::chain(&error);
+        tracing::warn!(error, "the time without a sidecar cannot be remembered");
     }
 }
 

@@ -129,6 +129,19 @@ pub fn replay<T: spool::Storage>(
     Ok(spans)
 }
 
+/// Writes down that spans which arrived between the two times are missing, so that a later replay
+/// says so, too.
+///
+/// # Errors
+/// If the journal does not take it.
+pub fn note_gap(
+    journal: &mut impl Journal,
+    from: UnixNanos,
+    to: UnixNanos,
+) -> Result<(), JournalError> {
+    journal.append(KIND_GAP, to, &encode_gap(from, to))
+}
+
 /// Shows one span to `sink`; answers whether it has ids and was shown.
 pub(crate) fn show(
     span: &RawSpan,

@@ -50,8 +50,8 @@ mod tests;
 
 pub use error::{Error, Fault, FaultKind};
 pub use journal::{
-    Journal, JournalError, KIND_GAP, KIND_SPANS, RECORD_VERSION, Replayed, SpanSink, replay,
-    replay_record,
+    Journal, JournalError, KIND_GAP, KIND_SPANS, RECORD_VERSION, Replayed, SpanSink, note_gap,
+    replay, replay_record,
 };
 pub use metrics::Metrics;
 pub use scan::{RawSpan, SpanScratch};

@@ -50,24 +50,24 @@ async fn check() {
         ("check_good", good.to_owned()),
         ("check_unknown_key", good.replace("lanes:", "lane:")),
         (
-            "check unknown key inside",
+            "check_unknown_key_inside",
             good.replace("address:", "adress:"),
         ),
         (
-            "check bad time",
+            "check_bad_time",
             format!("{good}attribution: {{wait: soon}}\n"),
         ),
         (
-            "check bad address",
+            "check_bad_address",
             format!("{good}spans: {{listen: here}}\n"),
         ),
         ("check_no_YAML", format!("{good}spans: [\n")),
         (
-            "check nothing to follow",
+            "check_nothing_to_follow",
             good.replace("{pod_dir: /var/log/pods/emco_clm-1_u}", "{}"),
         ),
         (
-            "check nowhere to deliver",
+            "check_nowhere_to_deliver",
             good.replace("{forward: {address: \"127.0.0.1:24224\"}}", "{}"),
         ),
         ("check_no_service", good.replace("service: clm", "")),

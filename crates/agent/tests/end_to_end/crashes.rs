@@ -1,7 +1,9 @@
 //! Killed at any moment, asked to end, started again.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::bulk::{Server, Trick};
 use crate::common::forward::{Manner, Receiver};
@@ -223,6 +225,56 @@ async fn a_stop_ends_in_time_where_a_destination_hangs_and_the_next_start_goes_o
         .await;
     forward.store.has_exactly(&service.written).await;
     elastic.store.has_exactly(&service.written).await;
+}
+
+/// What was sent while nobody listened stays missing, however often the sidecar starts before it has
+/// decided the lines of that time.
+#[tokio::test]
+async fn the_time_without_a_sidecar_is_remembered_over_a_second_crash() {
+    let elastic = Server::start().await;
+    let mut setup = Setup::new().elastic(elastic.address);
+    setup.wait = "500ms";
+    let mut service = setup.service();
+    service.ago(Duration::from_mins(2)).logrus("started");
+    let sidecar = setup.start().await;
+    let (status, _) = sidecar.post_spans(&Request::new(1, now()).body()).await;
+    assert_eq!(status, 202);
+    elastic.store.has_exactly(&service.written).await;
+    sidecar.is_level().await;
+    sidecar.kill().await;
+    // As if that had been a while ago.
+    let died = SystemTime::now() - Duration::from_secs(15);
+    age(&setup.state_dir(), died);
+    setup.start().await.kill().await;
+    let sidecar = setup.start().await;
+    let ago = |seconds: u64| now() - seconds * 1_000_000_000;
+    let (unwatched, watched) = (Request::new(2, ago(8)), Request::new(3, now()));
+    for request in [&unwatched, &watched] {
+        assert_eq!(sidecar.post_spans(&request.body()).await.0, 202);
+    }
+    let unwatched = unwatched.line(&mut service);
+    let watched = watched.line(&mut service);
+    elastic.store.has_exactly(&service.written).await;
+    let outcome = |id: &str| elastic.store.get(id).unwrap()["emco.attribution.outcome"].clone();
+    assert_eq!(
+        outcome(&unwatched),
+        "ambiguous",
+        "somebody unseen may have printed it"
+    );
+    assert_eq!(outcome(&watched), "attributed", "and nobody else this one");
+}
+
+/// Sets when every file below `folder` was written.
+fn age(folder: &Path, written: SystemTime) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            age(&path, written);
+        } else {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(written).unwrap();
+        }
+    }
 }
 
 /// The state of the sidecar is worth nothing without its lock being given back at any death.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::common::bulk::Server;
 use crate::common::forward::Receiver;
-use crate::common::http;
 use crate::common::pod::{Container, now};
 use crate::common::requests::Request;
-use crate::common::sidecar::Setup;
+use crate::common::sidecar::{Setup, Sidecar};
+use crate::common::{http, until};
 
 /// Two destinations, a few lines that they have, and a sidecar that was killed then.
 async fn killed() -> (Setup, Receiver, Server, Container) {
@@ -185,48 +185,58 @@ async fn a_state_directory_of_another_process_is_left_alone() {
     let mut service = setup.service();
     service.logrus("the first goes on");
     elastic.store.has_exactly(&service.written).await;
-    // In a pod the second stays up and says why it does nothing.
+    // In a pod the second stays up, says why it does nothing, and takes over when it can.
     let mut pod = setup.in_pod();
     [pod.spans, pod.admin] = crate::common::sidecar::free_addresses();
     let third = pod.start().await;
-    let third_health = crate::common::until("its health says why", async || {
-        let health = third.health().await;
+    is_degraded(&third, said).await;
+    first.kill().await;
+    service.logrus("the third takes over");
+    elastic.store.has_exactly(&service.written).await;
+    third.says(&["works again", "state"]).await;
+    assert_eq!(third.health().await["status"], "ok");
+    assert!(third.terminate().await.success());
+}
+
+/// Its health says that the state directory is of no use, and why.
+async fn is_degraded(sidecar: &Sidecar, why: &str) {
+    let health = until("its health says why", async || {
+        let health = sidecar.health().await;
         (health["status"] == "degraded").then_some(health)
     })
     .await;
-    let reason = third_health["reasons"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains(said), "{reason}");
-    assert!(third.terminate().await.success());
-    drop(first);
+    assert_eq!(health["reasons"][0]["part"], "state");
+    let reason = health["reasons"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains(why), "{reason}");
+    let degraded = "emco_observer_health_degraded_parts";
+    assert_eq!(sidecar.metric(degraded, &[]).await, 1);
 }
 
 #[tokio::test]
 async fn a_state_directory_that_cannot_be_written() {
     let elastic = Server::start().await;
     let setup = Setup::new().elastic(elastic.address);
-    fs::write(
-        setup.state_dir(),
-        "a file stands where the directory should be",
-    )
-    .unwrap();
+    let in_the_way = "a file stands where the directory should be";
+    fs::write(setup.state_dir(), in_the_way).unwrap();
     let mut outside = setup.spawn();
     assert_eq!(outside.ended().await.code(), Some(1));
     let said = "cannot make the state directory";
     assert!(outside.log().contains(said), "{}", outside.log());
     let setup = setup.in_pod();
+    let mut service = setup.service();
+    service.logrus("written before it works");
     let inside = setup.start().await;
-    inside
-        .says(&["nothing is shipped until this is mended", said])
-        .await;
-    let health = inside.health().await;
-    assert_eq!(health["reasons"][0]["part"], "start");
-    assert!(
-        health["reasons"][0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains(said)
-    );
+    is_degraded(&inside, said).await;
+    inside.says(&["degraded", "state", said]).await;
+    fs::remove_file(setup.state_dir()).unwrap();
+    elastic.store.has_exactly(&service.written).await;
     assert!(inside.terminate().await.success());
+    // One that never works ends when it is told to.
+    fs::remove_dir_all(setup.state_dir()).unwrap();
+    fs::write(setup.state_dir(), in_the_way).unwrap();
+    let never = setup.start().await;
+    is_degraded(&never, said).await;
+    assert!(never.terminate().await.success());
 }
 
 #[tokio::test]
