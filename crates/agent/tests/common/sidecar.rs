@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     /// Further lines of the settings.
     more: String,
     pub(crate) wait: &'static str,
+    logs: Option<String>,
     spans_bytes_max: u64,
     variables: Vec<(String, String)>,
 }
@@ -52,6 +53,7 @@ impl Setup {
             lanes: String::new(),
             more: String::new(),
             wait: "200ms",
+            logs: None,
             spans_bytes_max: 16 << 20,
             variables: Vec::new(),
             folder,
@@ -89,6 +91,12 @@ impl Setup {
     pub(crate) fn spans_bytes_max(mut self, bytes: u64) -> Self {
         self.spans_bytes_max = bytes;
         self
+    }
+
+    /// Follows what this line of the settings says instead of the pod.
+    pub(crate) fn instead_of_pod(self, line: &str) -> Self {
+        let logs = Some(line.to_owned());
+        Self { logs, ..self }
     }
 
     /// Adds a line to the settings.
@@ -135,7 +143,9 @@ impl Setup {
         let pod_dir = quoted(self.pod.directory.clone());
         writeln!(yaml, "service: orchestrator").unwrap();
         writeln!(yaml, "state_dir: {}", quoted(self.state_dir())).unwrap();
-        writeln!(yaml, "logs: {{pod_dir: {pod_dir}}}").unwrap();
+        let logs = self.logs.clone();
+        let logs = logs.unwrap_or_else(|| format!("logs: {{pod_dir: {pod_dir}}}"));
+        writeln!(yaml, "{logs}").unwrap();
         writeln!(yaml, "attribution: {{wait: {}}}", self.wait).unwrap();
         let spans = (self.spans, self.spans_bytes_max);
         writeln!(

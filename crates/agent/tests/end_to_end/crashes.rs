@@ -54,8 +54,10 @@ impl Workload {
         }
         let end = request.access();
         self.proxy.says(&end, "");
-        if self.rng.u8(0..8) == 0 {
-            self.service.rotate();
+        match self.rng.u8(0..64) {
+            0 => self.service.restart(),
+            1..=8 => self.service.rotate(),
+            _ => {}
         }
         drop(http::post(setup.spans, "/api/v2/spans", &request.body()).await);
         // The pace of a busy service; nothing is waited for.
@@ -82,7 +84,8 @@ fn nothing_contradicts(forward: &Receiver, elastic: &Server) -> usize {
 
 #[tokio::test]
 async fn kills_at_random_moments_lose_nothing_double_nothing_and_change_no_verdict() {
-    let seed = 20_261_123;
+    let seed = std::env::var("EMCO_TEST_SEED").map_or(20_261_123, |seed| seed.parse().unwrap());
+    println!("EMCO_TEST_SEED={seed} plays this again");
     let (forward, elastic, hub) = (
         Receiver::start().await,
         Server::start().await,

@@ -1,11 +1,14 @@
 //! Every kind of line, file and rotation, into both kinds of destination.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 
 use crate::common::bulk::Server;
 use crate::common::forward::Receiver;
 use crate::common::pod::Written;
 use crate::common::sidecar::{Setup, Sidecar};
+use crate::common::store;
 
 /// A sidecar with both destinations.
 struct Scene {
@@ -133,28 +136,94 @@ async fn bytes_that_are_no_text_and_json_that_is_cut() {
     }
 }
 
-/// Longer than a record may be: cut into records of 1 MiB, every byte in one of them.
+/// Longer than a record may be: cut into records of 1 MiB, every byte in one of them, and memory
+/// stays bounded.
 #[tokio::test]
-async fn a_line_of_several_megabytes() {
-    let scene = Scene::new().await;
-    let mut service = scene.setup.service();
-    let text: Vec<u8> = (0..3_500_000u32)
+async fn a_line_of_a_hundred_megabytes() {
+    let forward = Receiver::start().await;
+    let setup = Setup::new().forward(forward.address);
+    let mut service = setup.service();
+    let part: Vec<u8> = (0..50_000u32)
         .map(|at| b'a' + u8::try_from((at ^ (at >> 9)) % 26).unwrap())
         .collect();
+    let text = part.repeat(2_000);
     let first = service.record(&text).0;
-    service.ago(Duration::ZERO).text("the line after it");
-    let sidecar = scene.setup.start().await;
-    for store in [&scene.forward.store, &scene.elastic.store] {
-        store.contains(&service.written).await;
-        let mut pieces = store.lines();
-        pieces.retain(|piece| piece["message"] != "the line after it");
-        assert!(pieces.len() >= 4, "{} pieces", pieces.len());
-        pieces.sort_by_key(|piece| piece["event.sequence"].as_u64());
-        let joined: String = pieces.iter().map(crate::common::store::text).collect();
-        assert!(joined.as_bytes() == text, "every byte is delivered once");
-        assert!(store.get(&first).is_some());
-    }
+    service.text("the line after it");
+    let sidecar = setup.start().await;
+    forward.store.contains(&service.written).await;
+    assert!(forward.store.get(&first).is_some());
+    let mut pieces = forward.store.lines();
+    pieces.retain(|piece| piece["message"] != "the line after it");
+    assert!(pieces.len() >= 95, "{} pieces", pieces.len());
+    pieces.sort_by_key(|piece| piece["event.sequence"].as_u64());
+    let joined: String = pieces.iter().map(store::text).collect();
+    assert!(joined.as_bytes() == text, "every byte is delivered once");
     let peak = "emco_observer_process_resident_memory_peak_bytes";
     let peak = sidecar.metric(peak, &[]).await;
     assert!(peak < 64 << 20, "{peak} bytes for one long line");
+}
+
+/// Outside Kubernetes: plain files, named in the settings.
+#[tokio::test]
+async fn a_plain_file_that_is_rotated_while_we_are_up_and_while_we_are_not() {
+    let forward = Receiver::start().await;
+    let setup = Setup::new().forward(forward.address);
+    let folder = setup.folder.path().to_owned();
+    let (path, rotated) = (folder.join("app.log"), folder.join("app.log.1"));
+    let named = format!("logs: {{files: [{:?}]}}", path.to_str().unwrap());
+    let setup = setup.instead_of_pod(&named);
+    let write = |text: &str| {
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).open(&path).unwrap();
+        writeln!(file, "{text}").unwrap();
+    };
+    let store = &forward.store;
+    let has = async |texts: &[&str]| {
+        store.arrived_lines(texts.len()).await;
+        let lines = store.lines();
+        let said: BTreeSet<String> = lines.iter().map(store::text).collect();
+        let wanted: BTreeSet<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        assert_eq!(said, wanted);
+        assert_eq!(lines.len(), texts.len(), "each has one id");
+    };
+    write("one");
+    write("two");
+    let sidecar = setup.start().await;
+    has(&["one", "two"]).await;
+    fs::rename(&path, &rotated).unwrap();
+    write("three");
+    has(&["one", "two", "three"]).await;
+    sidecar.is_level().await;
+    sidecar.kill().await;
+    write("four");
+    fs::rename(&path, &rotated).unwrap();
+    write("five");
+    let sidecar = setup.start().await;
+    has(&["one", "two", "three", "four", "five"]).await;
+    sidecar.is_level().await;
+}
+
+/// Without a settings file everything is in the environment.
+#[tokio::test]
+async fn settings_from_the_environment_alone() {
+    let elastic = Server::start().await;
+    let setup = Setup::new();
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let variables = [
+        ("SERVICE", "orchestrator".to_owned()),
+        ("STATE_DIR", text(&setup.state_dir())),
+        ("POD_DIR", text(&setup.pod.directory)),
+        ("SPANS_LISTEN", setup.spans.to_string()),
+        ("ADMIN_LISTEN", setup.admin.to_string()),
+        ("WAIT", "200ms".to_owned()),
+        ("ELASTIC_URL", format!("http://{}", elastic.address)),
+    ];
+    let setup = variables.iter().fold(setup, |setup, (name, value)| {
+        setup.variable(&format!("EMCO_OBSERVER_{name}"), value)
+    });
+    let mut service = setup.service();
+    service.logrus("found without a file");
+    let sidecar = setup.spawn_with(&["run"]);
+    elastic.store.has_exactly(&service.written).await;
+    assert!(sidecar.terminate().await.success());
 }
