@@ -147,15 +147,16 @@ impl CallMap {
 
     /// From where the statement at `site` can be reached; `None` if the table does not know it.
     pub fn site(&self, site: &Site<'_>) -> Option<Reach> {
-        // Go 1.21 renamed the literals of package variables
-        let renamed = site
-            .function
-            .split_once(".glob..func")
-            .map(|(package, rest)| format!("{package}.init.func{rest}"));
-        let function = renamed.as_deref().unwrap_or(site.function);
-        let statements = self.sites.get(&site.line)?.iter();
-        let mut found = statements.filter(|own| own.function == function && own.file == site.file);
-        Some(found.next()?.reach)
+        let statements = self.sites.get(&site.line)?;
+        let find = |function: &str| {
+            let own = |own: &&Statement| own.function == function && own.file == site.file;
+            statements.iter().find(own).map(|own| own.reach)
+        };
+        find(site.function).or_else(|| {
+            // Go 1.21 renamed the literals of package variables
+            let (package, rest) = site.function.split_once(".glob..func")?;
+            find(&format!("{package}.init.func{rest}"))
+        })
     }
 
     /// From where a plain-text statement that begins like `message` can be reached: the union over
@@ -188,6 +189,14 @@ impl CallMap {
     pub fn rpc(&self, name: &str) -> Option<u8> {
         let fits = |entry: &Entry| entry.grpc && entry.name.eq_ignore_ascii_case(name);
         u8::try_from(self.entries.iter().position(fits)?).ok()
+    }
+
+    /// Whether an entry of the set works on two `AppContext`s, the second one through a goroutine.
+    pub fn updates(&self, set: Entries) -> bool {
+        let mut entries = self.entries.iter().zip(0_u8..);
+        entries.any(|(entry, index)| {
+            entry.grpc && entry.name.starts_with("updateapp/") && set & bit(index) != 0
+        })
     }
 
     /// The entry of that index.

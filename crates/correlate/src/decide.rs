@@ -6,9 +6,11 @@ use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
 
 use crate::callmap::{CallMap, Reach, bit};
 use crate::ledger::State;
-use crate::line::{Access, Printed, Waiting, What};
+use crate::line::{Access, Printed, Step, Waiting, What};
 use crate::origin::{Kind, NO_ENTRY, Origin};
-use crate::starts::{Stage, Start};
+use crate::owners;
+use crate::starts::Receipt;
+use crate::workers;
 
 /// An origin that is still possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub(crate) fn printed(
     }
     learn_tokens(state, printed, &candidates);
     learn_contexts(state, line, printed, &candidates);
+    owners::learn(state, line, printed, &candidates);
     conclude(state, &candidates, rule)
 }
 
@@ -138,18 +141,32 @@ fn learn_contexts(state: &mut State, line: &Waiting, printed: &Printed, candidat
     let contexts = printed
         .names
         .iter()
-        .filter(|(key, _)| *key == NameKey::AppContext);
+        .filter(|(key, _)| *key == NameKey::AppContext)
+        .map(|(_, context)| context.clone());
     if printed.receipt {
-        if let [Candidate::Request(row)] = candidates {
-            let trace = state
-                .origins
-                .rows()
-                .get(*row)
-                .and_then(|origin| origin.trace);
-            contexts.for_each(|(_, context)| state.starts.bind(trace, line.time, context));
+        let requests: Option<Vec<TraceId>> = candidates
+            .iter()
+            .map(|candidate| match candidate {
+                Candidate::Request(_) => candidate.trace(state),
+                _ => None,
+            })
+            .collect();
+        let receipt = Receipt {
+            from: line.time.saturating_sub(line.slack),
+            to: line.time,
+            entries: printed.reach.entries,
+            contexts: contexts.collect(),
+        };
+        let updates = state
+            .map
+            .as_ref()
+            .is_some_and(|map| map.updates(receipt.entries));
+        state.starts.receive(receipt, requests.as_deref(), updates);
+    } else if printed.step == Step::Finishes {
+        for context in contexts {
+            workers::finished(state, &context, line.time);
         }
-    } else if printed.worker_done {
-        contexts.for_each(|(_, context)| state.starts.done(context, line.time));
+        workers::settle(state);
     }
 }
 
@@ -206,6 +223,9 @@ fn candidate(
     if printed.receipt && origin.first_call < line.time.saturating_sub(line.slack) {
         return Err(Rule::CodePosition);
     }
+    if !state.starts.overflow && acts_on_another(state, origin, printed) {
+        return Err(Rule::AppContext);
+    }
     Ok(match kind {
         Kind::Request { entry, .. } if state.is_loose(entry, origin) => Candidate::Unseen,
         Kind::Request { .. } => Candidate::Request(row),
@@ -219,6 +239,17 @@ fn candidate(
             None => Candidate::Unseen,
         },
     })
+}
+
+/// Whether the line names an `AppContext` and the request acts on others only.
+fn acts_on_another(state: &State, origin: &Origin, printed: &Printed) -> bool {
+    let is_context = |(key, _): &(NameKey, Box<str>)| *key == NameKey::AppContext;
+    if printed.receipt || !printed.names.iter().any(is_context) {
+        return false;
+    }
+    let span = origin.span.filter(|_| origin.complete);
+    let start = origin.trace.and_then(|trace| state.starts.of(trace, span));
+    start.is_some_and(|start| !state.starts.may_name(start, &printed.names))
 }
 
 /// Whether the statement can also run on another goroutine of the same origin, so that being inside
@@ -283,27 +314,14 @@ fn without_span(
             left.push(Candidate::Background);
         }
     }
-    let started_by = map
-        .roots(reach.asyncs)
-        .filter(|(_, root)| !root.joined)
-        .fold(0, |set, (_, root)| set | root.started_by);
-    if started_by == 0 {
+    let detached = map.roots(reach.asyncs).filter(|(_, root)| !root.joined);
+    let detached = detached.fold(0, |set, (id, _)| set | 1 << id);
+    if detached == 0 {
         return left;
     }
-    let stage = Stage::of(map, reach);
-    let (owners, excluded) = state
-        .starts
-        .owners(started_by, line.time, &printed.names, stage);
-    struck(if excluded {
-        Rule::AppContext
-    } else {
-        Rule::NeverStarted
-    });
-    let candidate = |start: &Start| start.trace.map_or(Candidate::Unseen, Candidate::Async);
-    left.extend(owners.into_iter().map(candidate));
-    if state.starts.overflow || state.restored(line.time) {
-        left.push(Candidate::Unseen);
-    }
+    let (owners, rule) = owners::owners(state, line, printed, detached);
+    struck(rule);
+    left.extend(owners);
     left
 }
 

@@ -12,13 +12,14 @@ use model::verdict::{Rule, Verdict};
 
 use crate::callmap::{CallMap, bit};
 use crate::decide;
-use crate::line::{Waiting, What};
+use crate::line::{Step, Waiting, What};
 use crate::origin::{Kind, Origin};
 use crate::origins::Origins;
 use crate::people::People;
 use crate::settings::Settings;
 use crate::starts::{Start, Starts};
 use crate::tokens::Tokens;
+use crate::workers::{self, Finished, Stages};
 
 /// The caller's number of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +46,18 @@ pub(crate) struct State {
     pub(crate) origins: Origins,
     pub(crate) people: People,
     pub(crate) starts: Starts,
+    /// The kinds of goroutines that requests start.
+    pub(crate) stages: Stages,
+    /// Workers that found their queues empty, until their spans are here.
+    pub(crate) finished: VecDeque<Finished>,
+    /// Times of the last lines that say a round of work begins.
+    pub(crate) rounds: VecDeque<u64>,
+    /// Since when workers are known to say what they do.
+    pub(crate) told_since: Option<u64>,
+    /// Until then workers were at work whose spans came too late for their lines.
+    pub(crate) blind_until: u64,
+    /// Latest end of a span.
+    pub(crate) spans_until: u64,
     pub(crate) gaps: Vec<(u64, u64)>,
     pub(crate) tokens: Tokens,
     /// The rows that can matter to the lines that are decided now.
@@ -65,7 +78,7 @@ struct Window {
 }
 
 /// How far around a line's time a decision looks: access lines come later than their requests end.
-const REACH: u64 = 300_000_000;
+const REACH: u64 = 1_000_000_000;
 /// How much further a window is opened at once.
 const AHEAD: u64 = 400_000_000;
 
@@ -174,10 +187,19 @@ impl Ledger {
     /// An empty ledger.
     pub fn new(settings: Settings) -> Self {
         let map = CallMap::of(&settings.service);
+        let stages = Stages::of(map.as_ref());
+        let mut origins = Origins::new(&settings);
+        origins.keep_calls = stages.worker != 0;
         Self {
             state: State {
+                stages,
+                finished: VecDeque::new(),
+                rounds: VecDeque::new(),
+                told_since: None,
+                blind_until: 0,
+                spans_until: 0,
                 map,
-                origins: Origins::new(&settings),
+                origins,
                 settings,
                 people: People::default(),
                 starts: Starts::default(),
@@ -206,6 +228,8 @@ impl Ledger {
         self.state.process_start = time.0;
         self.state.origins.first_request = u64::MAX;
         self.state.starts.clear();
+        self.state.finished.clear();
+        self.state.told_since = None;
     }
 
     /// There is no complete evidence for `from..=to`: something unseen may have printed then.
@@ -237,8 +261,12 @@ impl Ledger {
             Stream::Stdout => 0,
         };
         let line = Waiting::new(ticket, due, facts, not_before, map);
-        if matches!(line.what, What::Access(_)) {
-            self.state.access_lines.push_back(line.clone());
+        match &line.what {
+            What::Access(_) => self.state.access_lines.push_back(line.clone()),
+            What::Printed(printed) if printed.step == Step::Begins => {
+                self.state.rounds.push_back(line.time);
+            }
+            _ => {}
         }
         self.waiting.push_back(line);
         if facts.own_time && facts.stream == Stream::Stderr && facts.time <= facts.arrival {
@@ -260,6 +288,7 @@ impl Ledger {
 
     /// Takes a span that this service sent.
     pub fn span(&mut self, span: &SpanFacts<'_>, now: UnixNanos) {
+        self.state.spans_until = self.state.spans_until.max(span.end().0.min(now.0));
         let State {
             origins,
             map,
@@ -313,10 +342,21 @@ impl Ledger {
             span: origin.span.filter(|_| origin.complete),
             at: origin.start,
             until: origin.end,
+            first_call: origin.first_call,
             names: origin.names.clone(),
-            contexts: Vec::new(),
-            idle: Vec::new(),
-            done: u64::MAX,
+            tasks: Vec::new(),
+            sure: false,
+            succeeded: origin.complete
+                && origin
+                    .request
+                    .as_ref()
+                    .is_some_and(|request| !request.failed),
+            placed: false,
+            updates: self
+                .state
+                .map
+                .as_ref()
+                .is_some_and(|map| map.updates(bit(entry))),
         };
         self.state.origins.unasked.extend(unasked);
         let starts_something = self.state.map.as_ref().is_some_and(|map| {
@@ -360,6 +400,7 @@ impl Ledger {
     /// Decides every line whose time to wait is over.
     pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
         self.state.window.to = 0;
+        workers::settle(&mut self.state);
         while self.waiting.front().is_some_and(|line| line.due <= now.0) {
             let Some(line) = self.waiting.pop_front() else {
                 break;
@@ -456,6 +497,11 @@ impl Ledger {
             self.state.access_lines.pop_front();
         }
         let horizon = self.state.settings.horizon;
+        let oldest = self.waiting.front().map_or(now.0, |line| line.time);
+        let past = |begun: &u64| begun.saturating_add(keep) < oldest;
+        while self.state.rounds.front().is_some_and(past) {
+            self.state.rounds.pop_front();
+        }
         if now.0.saturating_sub(self.pruned_at) < horizon / 8 {
             return;
         }
@@ -467,6 +513,7 @@ impl Ledger {
         self.state
             .origins
             .forget_before(oldest.saturating_sub(horizon));
+        self.state.starts.forget(oldest.saturating_sub(horizon));
         self.state
             .gaps
             .retain(|(_, to)| to.saturating_add(horizon) > oldest);

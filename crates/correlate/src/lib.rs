@@ -18,19 +18,25 @@
 
 mod busy;
 pub mod callmap;
+mod calls;
 mod decide;
 mod ledger;
 mod line;
 mod origin;
 mod origins;
+mod owners;
 mod people;
 mod poller;
 mod settings;
 mod starts;
+mod steps;
 mod tokens;
+mod workers;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worker_tests;
 
 pub use ledger::{Ledger, RequestEnded, Ticket};
 pub use settings::Settings;

@@ -4,6 +4,7 @@ use model::ids::TraceId;
 use model::line::{Dialect, LineFacts, NameKey};
 
 use crate::callmap::{CallMap, Reach};
+use crate::calls::Follows;
 use crate::ledger::Ticket;
 
 /// A waiting line.
@@ -48,12 +49,47 @@ pub(crate) struct Printed {
     pub(crate) creates_context: bool,
     /// Whether it is the first statement of an RPC handler, naming the `AppContext`s it acts on.
     pub(crate) receipt: bool,
-    /// Whether a worker says that its `AppContext`'s queue is empty.
-    pub(crate) worker_done: bool,
+    /// What a worker says about its work.
+    pub(crate) step: Step,
+    /// What call it directly follows, if a worker printed it.
+    pub(crate) follows: Follows,
+}
+
+/// What a worker says about its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing.
+    #[default]
+    None,
+    /// It works on an event now.
+    Begins,
+    /// The event is done.
+    Ends,
+    /// A goroutine of it begins with an application on a cluster.
+    Announces,
+    /// An application waits for another.
+    Waits,
+    /// Its `AppContext`'s queue is empty.
+    Finishes,
+}
+
+impl Step {
+    fn of(message: &str) -> Self {
+        let mut steps = STEPS.iter();
+        let step = steps.find(|(text, _)| message.starts_with(text));
+        step.map_or(Self::None, |(_, step)| *step)
+    }
 }
 
 const RECEIPT: &str = "GRPC Server received ";
-const WORKER_DONE: &str = "Done Processing - no new messages";
+const STEPS: [(&str, Step); 6] = [
+    ("Wait for all subtasks to complete", Step::Begins),
+    ("Success all subtasks completed", Step::Ends),
+    ("Failed run", Step::Ends),
+    (" runCluster::", Step::Announces),
+    ("WaitForDependency", Step::Waits),
+    ("Done Processing - no new messages", Step::Finishes),
+];
 
 /// Statements that are reached only while an `AppContext` is built.
 const BUILDERS: [&str; 2] = [
@@ -91,21 +127,7 @@ impl Waiting {
                 status: access.status,
                 started: access.started.0,
             })),
-            None => What::Printed(Box::new(Printed {
-                reach: reach(facts, map),
-                receipt: facts.site.is_none() && facts.message.starts_with(RECEIPT),
-                worker_done: facts.message.starts_with(WORKER_DONE),
-                creates_context: facts.site.is_some_and(|site| {
-                    let reach = reach(facts, map);
-                    let builds = |builder: &&str| site.function.starts_with(*builder);
-                    reach.asyncs == 0 && BUILDERS.iter().any(builds)
-                }),
-                names: facts
-                    .names
-                    .iter()
-                    .map(|name| (name.key, name.value.into()))
-                    .collect(),
-            })),
+            None => What::Printed(Box::new(printed(facts, map))),
         };
         Self {
             ticket,
@@ -114,6 +136,26 @@ impl Waiting {
             slack,
             what,
         }
+    }
+}
+
+fn printed(facts: &LineFacts<'_>, map: Option<&CallMap>) -> Printed {
+    let reach = reach(facts, map);
+    let builds = |builder: &&str| {
+        let site = facts.site.as_ref();
+        site.is_some_and(|site| site.function.starts_with(*builder))
+    };
+    Printed {
+        reach,
+        receipt: facts.site.is_none() && facts.message.starts_with(RECEIPT),
+        step: Step::of(facts.message),
+        follows: Follows::of(facts.message),
+        creates_context: reach.asyncs == 0 && BUILDERS.iter().any(builds),
+        names: facts
+            .names
+            .iter()
+            .map(|name| (name.key, name.value.into()))
+            .collect(),
     }
 }
 

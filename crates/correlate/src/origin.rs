@@ -1,11 +1,20 @@
 //! Everything that can have printed a line: requests, workers, pollers.
 
+use std::collections::VecDeque;
+
 use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
 
 use crate::busy::Busy;
 use crate::callmap::Roots;
+use crate::calls::Calls;
 use crate::line::Waiting;
+use crate::steps::Work;
+
+/// A worker makes a call each second.
+pub(crate) const PAUSE: u64 = 3_000_000_000;
+/// Failed calls remembered of one origin.
+const FAILURES_MAX: usize = 64;
 
 /// No entry point is known for the origin.
 pub(crate) const NO_ENTRY: u8 = u8::MAX;
@@ -28,6 +37,10 @@ pub(crate) enum Kind {
 
 /// One origin: a row of the ledger.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, none is a state"
+)]
 pub(crate) struct Origin {
     pub(crate) kind: Kind,
     pub(crate) trace: Option<TraceId>,
@@ -43,6 +56,16 @@ pub(crate) struct Origin {
     pub(crate) first_call: u64,
     /// End of its last client span.
     pub(crate) last_call: u64,
+    /// The last pause between two calls that was longer than a worker pauses.
+    pub(crate) pause: Option<(u64, u64)>,
+    /// The `AppContext` that it works on, where that is proven.
+    pub(crate) context: Option<Box<str>>,
+    /// What it said about its work, if it is a worker.
+    pub(crate) work: Option<Box<Work>>,
+    /// Its calls, where they are needed.
+    pub(crate) calls: Calls,
+    /// Ends of the last calls that failed.
+    pub(crate) failures: VecDeque<u64>,
     /// Whether being inside a client span does not silence it.
     pub(crate) multi_threaded: bool,
     pub(crate) busy: Busy,
@@ -83,6 +106,11 @@ impl Origin {
             complete: false,
             first_call: u64::MAX,
             last_call: 0,
+            pause: None,
+            context: None,
+            work: None,
+            calls: Calls::default(),
+            failures: VecDeque::new(),
             multi_threaded: false,
             busy: Busy::default(),
             names: Vec::new(),
@@ -118,6 +146,30 @@ impl Origin {
     /// Whether the origin waits inside one client span from `from` to `to` and prints nothing.
     pub(crate) fn blocked(&self, from: u64, to: u64) -> bool {
         !self.multi_threaded && self.busy.covers(from, to)
+    }
+
+    /// Notes a call: what pauses there are between calls, and whether it failed.
+    pub(crate) fn call(&mut self, start: u64, end: u64, failed: bool) {
+        if self.last_call != 0 && start > self.last_call.saturating_add(PAUSE) {
+            self.pause = Some((self.last_call, start));
+        } else if self
+            .pause
+            .is_some_and(|(from, to)| start < to && from < end)
+        {
+            self.pause = None;
+        }
+        self.last_call = self.last_call.max(end);
+        if failed {
+            self.failed_call(end);
+        }
+    }
+
+    /// Notes that a call failed, which ended at `end`.
+    fn failed_call(&mut self, end: u64) {
+        if self.failures.len() >= FAILURES_MAX {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(end);
     }
 
     /// Whether a name of the origin says otherwise than the line's.

@@ -12,6 +12,7 @@ use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
 use crate::callmap::{CallMap, Roots, name_key};
+use crate::calls::CallKind;
 use crate::origin::{Kind, NO_ENTRY, Origin, RequestFacts};
 use crate::poller::Poller;
 use crate::settings::Settings;
@@ -25,6 +26,8 @@ pub(crate) struct Origins {
     /// First moment of the first request that the process served; it has started up by then.
     pub(crate) first_request: u64,
     pub(crate) proxied: Proxied,
+    /// Whether calls are kept: there are workers.
+    pub(crate) keep_calls: bool,
     /// Traces that began and whose person is to be asked for.
     pub(crate) unasked: Vec<TraceId>,
     /// First and last moment of rows that were thrown away before their time because there were too
@@ -96,6 +99,7 @@ impl Origins {
             poller: Poller::new(settings.poll_interval),
             first_request: u64::MAX,
             proxied: Proxied::default(),
+            keep_calls: false,
             unasked: Vec::new(),
             forgotten: None,
         }
@@ -154,7 +158,10 @@ impl Origins {
             });
         if let Some(origin) = self.rows.get_mut(row) {
             origin.busy.add(start, span.end().0);
-            origin.last_call = origin.last_call.max(span.end().0);
+            origin.call(start, span.end().0, span.failed);
+            if self.keep_calls {
+                origin.calls.add(span.end().0, CallKind::of(span.name));
+            }
             if start >= origin.first_call {
                 return;
             }

@@ -1,97 +1,103 @@
 //! Asynchronous work that requests start and that outlives them, and the `AppContext`s it is about.
 //!
-//! rsync's RPCs only queue an event for an `AppContext`; goroutines do the work later. A line of such
-//! a goroutine belongs to one of the requests that started it. What strikes a start out: the line
-//! names another `AppContext` (no other version of the same one); the start's worker said that it is done; a later request queued the
-//! last event of the `AppContext` before the line (status updates belong to that one).
+//! rsync's RPCs only queue an event for an `AppContext`; a worker takes it from there later. Each RPC
+//! says in its first statement (its receipt) on which `AppContext`s it acts:
+//!
+//! ```text
+//! install, uninstall, read  X       ─▶ event on X                    direct task
+//! update, rollback          X → Y   ─▶ event on Y                    direct task
+//!                                      └▶ its worker queues one on X indirect task
+//! ```
+//!
+//! A start may have more tasks than it really has (two receipts that fit two requests): every
+//! conclusion is drawn from what no task allows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
 
-use crate::callmap::{CallMap, Entries, Reach, bit};
+use crate::callmap::{Entries, bit};
 use crate::origin::contradicts;
+
+/// An event that a request queues, directly or through its worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) context: Box<str>,
+    /// Whether the request itself queues it.
+    pub(crate) direct: bool,
+    /// When it was done for sure; `u64::MAX` while that is not known.
+    pub(crate) done: u64,
+    /// When the worker that did it had ended; `u64::MAX` while that is not known.
+    pub(crate) closed: u64,
+}
 
 /// One request that started goroutines.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, none is a state"
+)]
 pub(crate) struct Start {
     pub(crate) entry: u8,
+    /// Whether it works on two `AppContext`s, the second one through a worker.
+    pub(crate) updates: bool,
     pub(crate) trace: Option<TraceId>,
     pub(crate) span: Option<SpanId>,
     /// First moment of the request.
     pub(crate) at: u64,
     /// Its end; `u64::MAX` while it runs.
     pub(crate) until: u64,
+    /// Start of its first call; `u64::MAX` while there is none.
+    pub(crate) first_call: u64,
     pub(crate) names: Vec<(NameKey, Box<str>)>,
-    /// The `AppContext`s it acts on, as far as a line proved them.
+    /// What it may have queued; empty while nothing is known.
+    pub(crate) tasks: Vec<Task>,
+    /// Whether the tasks are its own beyond doubt.
+    pub(crate) sure: bool,
+    /// Whether it ended without an error.
+    pub(crate) succeeded: bool,
+    /// Whether the worker that it started is known, or cannot be found any more.
+    pub(crate) placed: bool,
+}
+
+/// The first statement of a request that names the `AppContext`s it acts on.
+#[derive(Clone, Debug)]
+pub(crate) struct Receipt {
+    /// It was printed between these moments.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// By one of these entries.
+    pub(crate) entries: Entries,
     pub(crate) contexts: Vec<Box<str>>,
-    /// Its `AppContext`s whose worker has said since that it is done, in that order.
-    pub(crate) idle: Vec<Box<str>>,
-    /// When its work was done; `u64::MAX` while that is not known.
-    pub(crate) done: u64,
 }
 
 /// All starts of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
     rows: Vec<Start>,
+    /// Entries that have started something.
+    entries: Entries,
     /// Which chain of updates an `AppContext` belongs to: resources stay tracked under the id they
     /// were first deployed with, so a line that names one may belong to a request on another.
     chains: HashMap<Box<str>, u32>,
+    chains_made: u32,
+    /// The last receipts, for requests that are learned of after them.
+    receipts: VecDeque<Receipt>,
     /// Starts that had to be forgotten: from then on anything may have an unknown owner.
     pub(crate) overflow: bool,
 }
 
 /// Most starts remembered.
 const STARTS_MAX: usize = 8_192;
+/// Receipts remembered for late requests.
+const RECEIPTS_MAX: usize = 256;
 /// A worker may print this long after it said that it is done.
-const DONE_MARGIN: u64 = 200_000_000;
-/// Goroutines that follow what happens on the edge clusters.
-const STATUS_ROOTS: [&str; 4] = [
-    "k8s.scheduleStatus",
-    "depend.ResourcesReady",
-    "emcogit2go.",
-    "emcogithub.",
-];
-/// Goroutines that work on one queued event after the other.
-const EVENT_ROOTS: [&str; 2] = ["context.(*Context).", "context.HandleAppContext"];
-
-/// Goroutines that a timer starts; none fires earlier than so long after its request began, nor
-/// later than so long after its worker was done.
-const TIMER_ROOTS: [&str; 1] = ["context.ScheduleDeleteStatusTracker"];
+pub(crate) const DONE_MARGIN: u64 = 200_000_000;
+/// A timer fires no earlier than so long after its request began, nor later than so long after its
+/// worker was done.
 const TIMER_EARLIEST: u64 = 115_000_000_000;
 const TIMER_LATEST: u64 = 180_000_000_000;
-
-/// Which goroutines can have printed a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Only those that work on queued events.
-    Event,
-    /// Those, or a timer that they set.
-    EventOrTimer,
-    /// Only those that follow the edge clusters.
-    Status,
-    /// Others, or several kinds.
-    Any,
-}
-
-impl Stage {
-    pub(crate) fn of(map: &CallMap, reach: Reach) -> Self {
-        let is =
-            |name: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        let all =
-            |fits: &dyn Fn(&str) -> bool| map.roots(reach.asyncs).all(|(_, root)| fits(root.name));
-        match () {
-            () if all(&|name| is(name, &EVENT_ROOTS)) => Self::Event,
-            () if all(&|name| is(name, &EVENT_ROOTS) || is(name, &TIMER_ROOTS)) => {
-                Self::EventOrTimer
-            }
-            () if all(&|name| is(name, &STATUS_ROOTS)) => Self::Status,
-            () => Self::Any,
-        }
-    }
-}
 
 impl Starts {
     pub(crate) fn clear(&mut self) {
@@ -99,14 +105,20 @@ impl Starts {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.entries == 0
+    }
+
+    pub(crate) fn rows(&self) -> &[Start] {
+        &self.rows
+    }
+
+    pub(crate) fn row_mut(&mut self, index: usize) -> Option<&mut Start> {
+        self.rows.get_mut(index)
     }
 
     /// The entries that have started something.
     pub(crate) fn entries(&self) -> Entries {
-        self.rows
-            .iter()
-            .fold(0, |set, start| set | bit(start.entry))
+        self.entries
     }
 
     /// Adds a start, or what is new about a known one.
@@ -116,40 +128,123 @@ impl Starts {
                 && other.entry == start.entry
                 && (other.span == start.span || other.span.is_none() || start.span.is_none())
         };
-        if let Some(other) = self.rows.iter_mut().find(|other| same(other)) {
+        if let Some(other) = self.rows.iter_mut().rev().find(|other| same(other)) {
             other.at = start.at;
             other.until = start.until;
+            other.first_call = other.first_call.min(start.first_call);
             other.span = start.span.or(other.span);
             other.names = start.names;
-        } else if self.rows.len() < STARTS_MAX {
-            self.rows.push(start);
-        } else {
-            self.overflow = true;
+            other.succeeded = start.succeeded;
+            return;
+        }
+        self.entries |= bit(start.entry);
+        // a request that is learned of late may have printed a receipt that was read before
+        let fits = |receipt: &&Receipt| {
+            receipt.entries & bit(start.entry) != 0
+                && start.at <= receipt.to
+                && receipt.from <= start.until.min(start.first_call)
+        };
+        let earlier: Vec<Receipt> = self.receipts.iter().filter(fits).cloned().collect();
+        if let Some(row) = self.push(start) {
+            for receipt in earlier {
+                self.give(row, &receipt.contexts, false);
+            }
         }
     }
 
-    /// A line proved that the request of that span acts on the `AppContext`.
-    pub(crate) fn bind(&mut self, trace: Option<TraceId>, at: u64, context: &str) {
-        let running =
-            |start: &&mut Start| start.trace == trace && start.at <= at && at <= start.until;
-        let Some(start) = self.rows.iter_mut().find(|start| running(start)) else {
+    fn push(&mut self, start: Start) -> Option<usize> {
+        if self.rows.len() >= STARTS_MAX {
+            self.overflow = true;
+            return None;
+        }
+        self.rows.push(start);
+        Some(self.rows.len() - 1)
+    }
+
+    /// Takes a receipt. `traces` are the requests that can have printed it; `None` if it may be of
+    /// one that nobody saw.
+    pub(crate) fn receive(&mut self, receipt: Receipt, traces: Option<&[TraceId]>, updates: bool) {
+        let fits = |start: &Start| {
+            let trace = start
+                .trace
+                .is_some_and(|trace| traces.is_none_or(|traces| traces.contains(&trace)));
+            trace
+                && receipt.entries & bit(start.entry) != 0
+                && start.at <= receipt.to
+                && receipt.from <= start.until
+        };
+        let rows: Vec<usize> = (0..self.rows.len())
+            .filter(|row| self.rows.get(*row).is_some_and(fits))
+            .collect();
+        let taken = |row: &usize| self.rows.get(*row).is_some_and(|row| !row.tasks.is_empty());
+        // more receipts than requests prove a request that nobody saw
+        let unseen = traces.is_none() || (rows.len() < 2 && rows.iter().all(taken));
+        let sure = rows.len() == 1 && !unseen;
+        for row in rows {
+            self.give(row, &receipt.contexts, sure);
+        }
+        if unseen {
+            let entry = u8::try_from(receipt.entries.trailing_zeros()).unwrap_or(u8::MAX);
+            let unseen = Start {
+                entry,
+                updates,
+                trace: None,
+                span: None,
+                at: receipt.from,
+                until: u64::MAX,
+                first_call: u64::MAX,
+                names: Vec::new(),
+                tasks: Vec::new(),
+                sure: false,
+                succeeded: false,
+                placed: true,
+            };
+            self.entries |= bit(entry);
+            if let Some(row) = self.push(unseen) {
+                self.give(row, &receipt.contexts, false);
+            }
+        }
+        if self.receipts.len() >= RECEIPTS_MAX {
+            self.receipts.pop_front();
+        }
+        self.receipts.push_back(receipt);
+    }
+
+    /// The start in that row may act on the `AppContext`s of a receipt.
+    fn give(&mut self, row: usize, contexts: &[Box<str>], sure: bool) {
+        let Some(start) = self.rows.get_mut(row) else {
             return;
         };
-        if start.contexts.iter().any(|known| **known == *context) {
-            return;
+        start.sure = sure && start.tasks.is_empty();
+        let task = |context: &str, direct| Task {
+            context: context.into(),
+            direct,
+            done: u64::MAX,
+            closed: u64::MAX,
+        };
+        match (start.updates, contexts) {
+            (true, [one]) => start.tasks.extend([task(one, true), task(one, false)]),
+            (true, [old, new]) => start.tasks.extend([task(new, true), task(old, false)]),
+            _ => start
+                .tasks
+                .extend(contexts.iter().map(|one| task(one, true))),
         }
-        start.contexts.push(context.into());
-        let next = u32::try_from(self.chains.len()).unwrap_or(u32::MAX);
-        let chain = *self.chains.entry(context.into()).or_insert(next);
-        let first = start
-            .contexts
-            .first()
-            .and_then(|first| self.chains.get(first))
-            .copied();
-        if let Some(first) = first {
-            // an update joins the chains of the old and the new one
-            let joined = self.chains.values_mut().filter(|other| **other == chain);
-            joined.for_each(|other| *other = first);
+        self.join(contexts);
+    }
+
+    /// An update joins the chains of the old and the new `AppContext`.
+    fn join(&mut self, contexts: &[Box<str>]) {
+        let mut first = None;
+        for context in contexts {
+            let chain = *self.chains.entry(context.clone()).or_insert_with(|| {
+                self.chains_made += 1;
+                self.chains_made
+            });
+            let first = *first.get_or_insert(chain);
+            if chain != first {
+                let joined = self.chains.values_mut().filter(|other| **other == chain);
+                joined.for_each(|other| *other = first);
+            }
         }
     }
 
@@ -157,90 +252,88 @@ impl Starts {
         self.chains.get(context).copied()
     }
 
-    /// A worker of the `AppContext` said at `time` that its queue is empty.
-    pub(crate) fn done(&mut self, context: &str, time: u64) {
-        for start in &mut self.rows {
-            if start.until <= time && start.contexts.iter().any(|known| **known == *context) {
-                start.is_idle(context, time);
-            }
-        }
-    }
-
-    /// The starts that can own a line, and whether anything was struck out by an `AppContext` or by
-    /// a name.
-    pub(crate) fn owners(
-        &self,
-        entries: Entries,
-        time: u64,
-        names: &[(NameKey, Box<str>)],
-        stage: Stage,
-    ) -> (Vec<&Start>, bool) {
-        let contexts: Vec<&str> = names
+    /// Whether the start can be about what a line names.
+    pub(crate) fn may_name(&self, start: &Start, names: &[(NameKey, Box<str>)]) -> bool {
+        let mut contexts = names
             .iter()
             .filter(|(key, _)| *key == NameKey::AppContext)
-            .map(|(_, value)| &**value)
-            .collect();
-        let before = |start: &&Start| start.at <= time && bit(start.entry) & entries != 0;
-        let all: Vec<&Start> = self.rows.iter().filter(before).collect();
-        let mut left: Vec<&Start> = all.clone();
-        let chains: Vec<Option<u32>> = contexts.iter().map(|context| self.chain(context)).collect();
-        let acts_on = |start: &&Start| {
-            let mut own = start.contexts.iter().map(|context| self.chain(context));
-            contexts.is_empty()
-                || start.contexts.is_empty()
-                || own.any(|chain| chains.contains(&chain))
+            .map(|(_, context)| self.chain(context))
+            .peekable();
+        let own = |chain: Option<u32>| {
+            let mut tasks = start.tasks.iter();
+            tasks.any(|task| self.chain(&task.context) == chain)
         };
-        left.retain(acts_on);
-        left.retain(|start| {
-            !names
+        let acts_on = contexts.peek().is_none() || start.tasks.is_empty() || contexts.any(own);
+        acts_on
+            && !names
                 .iter()
                 .any(|(key, value)| contradicts(&start.names, *key, value))
-        });
-        match stage {
-            Stage::Event => left.retain(|start| time <= start.done),
-            Stage::EventOrTimer => {
-                left.retain(|start| time <= start.done || start.timer_may_fire(time));
+    }
+
+    /// Whether a request that began before `time` may have a task as `is` says (of the start in that
+    /// row); those of which nothing is known may have any.
+    pub(crate) fn any_task(&self, time: u64, is: impl Fn((usize, &Task)) -> bool) -> bool {
+        let mut rows = self.rows.iter().enumerate();
+        rows.any(|(row, start)| {
+            let mut tasks = start.tasks.iter();
+            start.at <= time && (start.tasks.is_empty() || tasks.any(|task| is((row, task))))
+        })
+    }
+
+    /// The start of the request with that trace and span.
+    pub(crate) fn of(&self, trace: TraceId, span: Option<SpanId>) -> Option<&Start> {
+        let mut rows = self.rows.iter().rev();
+        rows.find(|start| start.trace == Some(trace) && start.span == span)
+    }
+
+    /// Forgets starts that were done long before `time` and after which another request queued the
+    /// last event of their `AppContext`s.
+    pub(crate) fn forget(&mut self, time: u64) {
+        let mut last: HashMap<Option<u32>, u64> = HashMap::new();
+        for start in self.rows.iter().filter(|start| start.until < time) {
+            for task in &start.tasks {
+                let at = last.entry(self.chain(&task.context)).or_default();
+                *at = start.at.max(*at);
             }
-            Stage::Status if !contexts.is_empty() => keep_last(&mut left, time),
-            Stage::Status | Stage::Any => {}
         }
-        let struck = left.len() < all.len();
-        (left, struck)
+        let (chains, rows) = (&self.chains, &mut self.rows);
+        let chain = |context: &str| chains.get(context).copied();
+        let superseded = |start: &Start| {
+            let mut newest = start
+                .tasks
+                .iter()
+                .map(|task| last.get(&chain(&task.context)));
+            newest.all(|at| at.is_some_and(|at| *at > start.at))
+        };
+        rows.retain(|start| {
+            start.over().saturating_add(TIMER_LATEST) >= time || !superseded(start)
+        });
+        let used: HashSet<u32> = self
+            .rows
+            .iter()
+            .flat_map(|start| &start.tasks)
+            .filter_map(|task| self.chain(&task.context))
+            .collect();
+        self.chains.retain(|_, chain| used.contains(chain));
     }
 }
 
 impl Start {
-    /// The worker of one of the contexts has nothing left to do. An update works on the new
-    /// `AppContext` and only then on the old one, so the old one's worker has to say so after the
-    /// new one's.
-    fn is_idle(&mut self, context: &str, time: u64) {
-        match self.contexts.as_slice() {
-            [_] => {}
-            [old, new] if **old == *context && self.idle.contains(new) => {}
-            _ => {
-                self.idle.push(context.into());
-                return;
-            }
-        }
-        self.done = self.done.min(time.saturating_add(DONE_MARGIN));
+    /// When everything it queued was done; `u64::MAX` while that is not known.
+    pub(crate) fn over(&self) -> u64 {
+        let done = self.tasks.iter().map(|task| task.done).max();
+        done.unwrap_or(u64::MAX)
     }
 
-    fn timer_may_fire(&self, time: u64) -> bool {
+    /// From then on its worker queues nothing any more; `u64::MAX` while that is not known.
+    pub(crate) fn handed(&self) -> u64 {
+        let direct = self.tasks.iter().filter(|task| task.direct);
+        direct.map(|task| task.closed).max().unwrap_or(u64::MAX)
+    }
+
+    /// Whether a timer that its worker set may fire at `time`.
+    pub(crate) fn timer_may_fire(&self, time: u64) -> bool {
         let earliest = self.at.saturating_add(TIMER_EARLIEST);
-        (earliest..=self.done.saturating_add(TIMER_LATEST)).contains(&time)
-    }
-}
-
-/// Keeps the last request that queued an event before `time`, and those of which it is not sure
-/// when they did or on what they act.
-fn keep_last(starts: &mut Vec<&Start>, time: u64) {
-    let queued = |start: &Start| start.until < time && !start.contexts.is_empty();
-    let last = starts
-        .iter()
-        .filter(|start| queued(start))
-        .map(|start| start.at)
-        .max();
-    if let Some(last) = last {
-        starts.retain(|start| start.at >= last || !queued(start));
+        (earliest..=self.over().saturating_add(TIMER_LATEST)).contains(&time)
     }
 }

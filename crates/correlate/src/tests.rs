@@ -12,9 +12,9 @@ use proptest::prelude::*;
 
 use crate::{Ledger, Settings, Ticket};
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 /// Scenes begin here, long after the epoch.
-const T0: u64 = 1_800_000_000_000_000_000;
+pub(super) const T0: u64 = 1_800_000_000_000_000_000;
 const DIG: &str = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1";
 /// A statement that instantiate and update reach, without names.
 const RESOURCES: Site<'_> = Site {
@@ -29,23 +29,23 @@ const STATUS: Site<'_> = Site {
     function: "status.prepareStatusResult",
 };
 
-struct Scene {
-    ledger: Ledger,
+pub(super) struct Scene {
+    pub(super) ledger: Ledger,
     tickets: u64,
 }
 
 impl Scene {
-    fn of(service: &str) -> Self {
+    pub(super) fn of(service: &str) -> Self {
         let ledger = Ledger::new(Settings::of(service));
         Self { ledger, tickets: 0 }
     }
 
-    fn request(&mut self, trace: u8, method: &str, path: &str, from: u64, to: u64) {
+    pub(super) fn request(&mut self, trace: u8, method: &str, path: &str, from: u64, to: u64) {
         let name = format!("{} {path}", method.to_lowercase());
         self.span(trace, trace, None, SpanKind::Unset, &name, from, to);
     }
 
-    fn call(&mut self, trace: u8, span: u8, from: u64, to: u64) {
+    pub(super) fn call(&mut self, trace: u8, span: u8, from: u64, to: u64) {
         self.span(
             trace,
             span,
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     #[expect(clippy::too_many_arguments, reason = "a span has that many")]
-    fn span(
+    pub(super) fn span(
         &mut self,
         trace: u8,
         span: u8,
@@ -85,7 +85,7 @@ impl Scene {
         self.ledger.span(&facts, UnixNanos(T0 + to * MS));
     }
 
-    fn access(&mut self, trace: u8, path: &str, from: u64, to: u64) {
+    pub(super) fn access(&mut self, trace: u8, path: &str, from: u64, to: u64) {
         let facts = AccessFacts {
             side: ProxySide::Inbound,
             phase: Phase::End,
@@ -102,7 +102,7 @@ impl Scene {
         self.ledger.access(&facts, UnixNanos(T0 + to * MS));
     }
 
-    fn person(&mut self, trace: u8, user: &str) {
+    pub(super) fn person(&mut self, trace: u8, user: &str) {
         let user = User {
             id: Arc::from(user),
             source: UserSource::Gateway,
@@ -115,7 +115,7 @@ impl Scene {
         self.ledger.fact(&Fact::TraceUser(fact));
     }
 
-    fn line(
+    pub(super) fn line(
         &mut self,
         at: u64,
         site: Option<Site<'_>>,
@@ -143,7 +143,7 @@ impl Scene {
         )
     }
 
-    fn access_line(&mut self, at: u64, path: &str) -> Ticket {
+    pub(super) fn access_line(&mut self, at: u64, path: &str) -> Ticket {
         let started = UnixNanos((T0 + at * MS) / 1_000_000_000 * 1_000_000_000);
         self.facts(
             at,
@@ -168,14 +168,14 @@ impl Scene {
         )
     }
 
-    fn facts(&mut self, at: u64, facts: &LineFacts<'_>) -> Ticket {
+    pub(super) fn facts(&mut self, at: u64, facts: &LineFacts<'_>) -> Ticket {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.ledger.line(ticket, facts, UnixNanos(T0 + at * MS));
         ticket
     }
 
-    fn verdicts(&mut self) -> Vec<Verdict> {
+    pub(super) fn verdicts(&mut self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         self.ledger
             .poll(UnixNanos(T0 + 3_600_000 * MS), |_, verdict| {
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     /// The verdict of the only line.
-    fn verdict(&mut self) -> Verdict {
+    pub(super) fn verdict(&mut self) -> Verdict {
         let mut verdicts = self.verdicts();
         assert_eq!(verdicts.len(), 1);
         verdicts.remove(0)
@@ -193,7 +193,7 @@ impl Scene {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "verdicts hold it so")]
-fn trace(of: u8) -> Option<TraceId> {
+pub(super) fn trace(of: u8) -> Option<TraceId> {
     Some(TraceId([of; 16]))
 }
 
@@ -379,41 +379,6 @@ fn nothing_is_sure_inside_a_gap() {
         .map(|verdict| verdict.outcome)
         .collect();
     assert_eq!(outcomes, [Outcome::Ambiguous, Outcome::Attributed]);
-}
-
-/// A worker's line on an `AppContext` that one person instantiated and another terminates: taking
-/// the first owner would name the wrong person.
-#[test]
-fn an_app_context_has_no_owner_but_operations() {
-    let mut scene = Scene::of("rsync");
-    let context = [(NameKey::AppContext, "7199300375581122767")];
-    let worker = Site {
-        file: "routines.go",
-        line: 340,
-        function: "context.(*Context).appContextRoutine",
-    };
-    for (trace, name, at) in [
-        (1, "installapp/installapp", 0),
-        (2, "installapp/uninstallapp", 60_000),
-    ] {
-        scene.span(
-            trace,
-            trace,
-            Some(0x70 + trace),
-            SpanKind::Server,
-            name,
-            at,
-            at + 100,
-        );
-        let receipt =
-            "GRPC Server received installAppRequest:  {\"app_context\":\"7199300375581122767\"}";
-        scene.line(at + 1, None, receipt, &context);
-        scene.line(at + 5_000, Some(worker), "working", &context);
-    }
-    let verdicts = scene.verdicts();
-    assert_eq!(verdicts.get(1).map(|verdict| verdict.trace), Some(trace(1)));
-    let last = verdicts.get(3).cloned().unwrap_or_default();
-    assert_ne!(last.trace, trace(1), "{last:?}");
 }
 
 #[test]

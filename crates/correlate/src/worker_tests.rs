@@ -1,0 +1,299 @@
+//! Scenes of rsync: workers that outlive the requests that started them.
+
+use model::evidence::{SpanFacts, SpanKind};
+use model::ids::{SpanId, TraceId};
+use model::line::{NameKey, Site};
+use model::time::UnixNanos;
+use model::verdict::{Outcome, Verdict};
+
+use crate::tests::{MS, Scene, T0, trace};
+
+const X: &str = "7199300375581122767";
+const Y: &str = "5577006791947779410";
+const INSTALL: &str = "installapp/installapp";
+const UNINSTALL: &str = "installapp/uninstallapp";
+const UPDATE: &str = "updateapp/updateapp";
+
+const fn site(line: u32, function: &'static str) -> Site<'static> {
+    Site {
+        file: "routines.go",
+        line,
+        function,
+    }
+}
+
+const BEGINS: Site<'_> = site(308, "context.(*Context).appContextRoutine");
+const ENDS: Site<'_> = site(327, "context.(*Context).appContextRoutine");
+const FINISHES: Site<'_> = site(340, "context.(*Context).appContextRoutine");
+const ANNOUNCES: Site<'_> = site(528, "context.(*Context).runCluster");
+const WORKS: Site<'_> = site(604, "context.(*Context).runCluster");
+
+impl Scene {
+    /// A request of 100 ms with its receipt.
+    fn rpc(&mut self, trace: u8, name: &str, at: u64, contexts: &[&str]) {
+        let proxy = Some(0x70 + trace);
+        self.call(trace, 0x40 + trace, at + 10, at + 99);
+        self.span(trace, trace, proxy, SpanKind::Server, name, at, at + 100);
+        let message = match name {
+            INSTALL => "GRPC Server received installAppRequest:  {",
+            UNINSTALL => "GRPC Server received uninstallAppRequest:  {",
+            _ => "GRPC Server received UpdateAppRequest:  {",
+        };
+        self.receipt(at + 1, message, contexts);
+    }
+
+    fn receipt(&mut self, at: u64, message: &str, contexts: &[&str]) {
+        let names: Vec<_> = contexts
+            .iter()
+            .map(|context| (NameKey::AppContext, *context))
+            .collect();
+        self.line(at, None, message, &names);
+    }
+
+    /// A worker that calls etcd each half second.
+    fn worker(&mut self, trace: u8, from: u64, to: u64) {
+        for at in (from..to).step_by(500) {
+            self.etcd(trace, "etcdserverpb.kv/range", at + 1, at + 2);
+            self.etcd(trace, "etcdserverpb.kv/put", at + 2, at + 3);
+        }
+        let name = "appcontextroutine";
+        self.span(trace, trace, None, SpanKind::Unset, name, from, to);
+    }
+
+    fn etcd(&mut self, trace: u8, name: &str, from: u64, to: u64) {
+        let parent = Some(trace);
+        self.span(trace, 0x90, parent, SpanKind::Client, name, from, to);
+    }
+
+    fn fail(&mut self, trace: u8, from: u64, to: u64) {
+        let facts = SpanFacts {
+            trace: TraceId([trace; 16]),
+            span: SpanId([0x91; 8]),
+            parent: Some(SpanId([trace; 8])),
+            kind: SpanKind::Client,
+            name: "etcdserverpb.kv/range",
+            rpc_method: None,
+            rpc_service: None,
+            service: "",
+            statement: None,
+            start: UnixNanos(T0 + from * MS),
+            duration: (to - from) * MS,
+            failed: true,
+        };
+        self.ledger.span(&facts, UnixNanos(T0 + to * MS));
+    }
+
+    fn finishes(&mut self, at: u64, context: &str) {
+        let names = [(NameKey::AppContext, context)];
+        let message = "Done Processing - no new messages";
+        self.line(at, Some(FINISHES), message, &names);
+    }
+
+    /// The verdict of the last line.
+    fn last(&mut self) -> Verdict {
+        self.verdicts().pop().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_worker_that_is_not_at_work_prints_nothing() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.worker(11, 101, 1_000);
+    scene.rpc(2, INSTALL, 3_000, &[Y]);
+    scene.worker(12, 3_101, 6_000);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    assert_eq!(scene.last().trace, trace(2));
+}
+
+#[test]
+fn two_workers_at_once_can_both_have_printed_it() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.worker(11, 101, 6_000);
+    scene.rpc(2, INSTALL, 3_000, &[Y]);
+    scene.worker(12, 3_101, 6_000);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    let verdict = scene.last();
+    assert_eq!(verdict.outcome, Outcome::Ambiguous);
+    assert_eq!(verdict.candidates.len(), 2);
+}
+
+/// One person instantiates, another terminates while the first worker still runs: the same worker
+/// takes both events.
+#[test]
+fn a_worker_serves_everybody_who_queued_an_event() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.rpc(2, UNINSTALL, 2_000, &[X]);
+    scene.worker(11, 101, 6_000);
+    scene.line(1_000, Some(WORKS), "Done Installing main resources", &[]);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    let verdicts = scene.verdicts();
+    assert_eq!(verdicts.get(2).map(|verdict| verdict.trace), Some(trace(1)));
+    let last = verdicts.last().map(|verdict| verdict.outcome);
+    assert_eq!(last, Some(Outcome::Ambiguous));
+}
+
+#[test]
+fn what_was_done_before_is_not_done_by_a_later_worker() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.worker(11, 101, 1_000);
+    scene.finishes(995, X);
+    scene.rpc(2, UNINSTALL, 2_000, &[X]);
+    scene.worker(12, 2_101, 6_000);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    // the line before is decided when the first worker's end is known
+    scene.line(5_000, Some(WORKS), "Done Installing main resources", &[]);
+    assert_eq!(scene.last().trace, trace(2));
+}
+
+/// A queue that could not be read looks empty.
+#[test]
+fn a_worker_whose_calls_fail_has_not_done_everything() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.fail(11, 990, 992);
+    scene.worker(11, 101, 1_000);
+    scene.finishes(995, X);
+    scene.rpc(2, UNINSTALL, 2_000, &[X]);
+    scene.worker(12, 2_101, 6_000);
+    scene.line(5_000, Some(WORKS), "Done Installing main resources", &[]);
+    assert_eq!(scene.last().outcome, Outcome::Ambiguous);
+}
+
+/// An update's second event may stay in the queue of the old `AppContext` until another request
+/// starts a worker there.
+#[test]
+fn an_event_that_nobody_was_seen_to_do_may_be_done_later() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, UPDATE, 0, &[X, Y]);
+    scene.worker(11, 101, 1_000);
+    scene.finishes(995, Y);
+    scene.rpc(2, UNINSTALL, 3_000, &[X]);
+    scene.worker(12, 3_101, 6_000);
+    scene.line(5_000, Some(WORKS), "Done Installing main resources", &[]);
+    assert_eq!(scene.last().outcome, Outcome::Ambiguous);
+}
+
+#[test]
+fn a_receipt_that_fits_no_request_proves_one_that_nobody_saw() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.worker(11, 101, 1_000);
+    let message = "GRPC Server received installAppRequest:  {";
+    scene.receipt(2_000, message, &[Y]);
+    scene.worker(12, 2_101, 6_000);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    let verdict = scene.last();
+    assert_eq!((verdict.outcome, verdict.trace), (Outcome::None, None));
+}
+
+#[test]
+fn two_receipts_that_fit_two_requests_bind_both_to_either() {
+    let mut scene = Scene::of("rsync");
+    let message = "GRPC Server received installAppRequest:  {";
+    for trace in [1, 2] {
+        let proxy = Some(0x70 + trace);
+        scene.call(trace, 0x40 + trace, 50, 99);
+        scene.span(trace, trace, proxy, SpanKind::Server, INSTALL, 0, 100);
+    }
+    scene.receipt(10, message, &[X]);
+    scene.receipt(11, message, &[Y]);
+    scene.worker(11, 101, 3_000);
+    let context = [(NameKey::AppContext, X)];
+    scene.line(
+        1_000,
+        Some(WORKS),
+        "Done Installing main resources",
+        &context,
+    );
+    let both = scene.last();
+    assert_eq!(both.outcome, Outcome::Ambiguous);
+    assert_eq!(both.candidates.len(), 2);
+}
+
+#[test]
+fn a_request_prints_nothing_about_what_it_does_not_act_on() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.rpc(2, INSTALL, 50, &[Y]);
+    let created = Site {
+        file: "queueUtils.go",
+        line: 146,
+        function: "context.(*AppContextQueueUtils).CreateQueue",
+    };
+    let message = "AppContextQueue created";
+    scene.line(100, Some(created), message, &[(NameKey::AppContext, X)]);
+    scene.line(100, Some(created), message, &[(NameKey::AppContext, Y)]);
+    let mut verdicts = scene.verdicts();
+    assert_eq!(verdicts.pop().map(|verdict| verdict.trace), Some(trace(2)));
+    assert_eq!(verdicts.pop().map(|verdict| verdict.trace), Some(trace(1)));
+}
+
+/// Two workers; each announces what its goroutines work on.
+#[test]
+fn a_worker_prints_nothing_about_a_cluster_that_it_did_not_announce() {
+    let mut scene = Scene::of("rsync");
+    // the level at which rounds are announced is known from here on
+    scene.rpc(5, INSTALL, 0, &["5183207305174585278"]);
+    scene.worker(15, 101, 900);
+    scene.line(104, Some(BEGINS), "Wait for all subtasks to complete", &[]);
+    scene.line(800, Some(ENDS), "Success all subtasks completed", &[]);
+    for (trace, at, context, cluster) in [(1, 2_000, X, "edge01"), (2, 4_000, Y, "edge02")] {
+        scene.rpc(trace, INSTALL, at, &[context]);
+        let named = format!("provider1+{cluster}");
+        let about = [(NameKey::App, "appa"), (NameKey::Cluster, named.as_str())];
+        scene.line(
+            at + 105,
+            Some(BEGINS),
+            "Wait for all subtasks to complete",
+            &[],
+        );
+        scene.line(at + 106, Some(ANNOUNCES), " runCluster::", &about);
+    }
+    scene.worker(11, 2_101, 9_000);
+    scene.worker(12, 4_101, 9_000);
+    let about = |cluster| [(NameKey::App, "appa"), (NameKey::Cluster, cluster)];
+    let message = "Done Installing main resources";
+    scene.line(6_000, Some(WORKS), message, &about("provider1+edge02"));
+    scene.line(6_001, Some(WORKS), message, &about("provider1+edge01"));
+    let mut verdicts = scene.verdicts();
+    assert_eq!(verdicts.pop().map(|verdict| verdict.trace), Some(trace(1)));
+    assert_eq!(verdicts.pop().map(|verdict| verdict.trace), Some(trace(2)));
+}
+
+#[test]
+fn a_statement_that_follows_a_call_is_not_of_a_worker_that_made_none() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.rpc(2, INSTALL, 3_000, &[Y]);
+    scene.etcd(12, "resources.find", 4_000, 4_010);
+    scene.worker(11, 101, 6_000);
+    scene.worker(12, 3_101, 6_000);
+    let looked_up = Site {
+        file: "helpers.go",
+        line: 49,
+        function: "utils.init.func1",
+    };
+    scene.line(
+        4_011,
+        Some(looked_up),
+        "Successfully looked up CloudConfig",
+        &[],
+    );
+    assert_eq!(scene.last().trace, trace(2));
+}
+
+/// Nothing is known of workers as long as their spans have not come.
+#[test]
+fn before_spans_come_everybody_with_unfinished_work_is_a_candidate() {
+    let mut scene = Scene::of("rsync");
+    scene.rpc(1, INSTALL, 0, &[X]);
+    scene.rpc(2, INSTALL, 500, &[Y]);
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    let verdict = scene.last();
+    assert_eq!(verdict.outcome, Outcome::Ambiguous);
+    assert_eq!(verdict.candidates.len(), 2);
+}
