@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{Arguments, Command, Configuration};
 use crate::environment;
+use crate::lanes;
 use crate::run;
 use crate::settings::Settings;
 
@@ -63,7 +64,31 @@ fn load(configuration: &Configuration) -> Result<Settings> {
         configuration.config.as_deref(),
     )?;
     let settings = settings.overlaid(|name| std::env::var(name).ok())?;
-    settings.complete()
+    let settings = settings.complete()?;
+    check(&settings)?;
+    Ok(settings)
+}
+
+/// Checks what the parts would refuse when they are set up.
+fn check(settings: &Settings) -> Result<()> {
+    telemetry::logs::Logs::check(&settings.log_level).context("`log_level` is not usable")?;
+    lanes::check(&settings.lanes)?;
+    for address in &settings.hub.addresses {
+        address
+            .parse::<net::Endpoint>()
+            .with_context(|| format!("`hub.addresses` has {address:?}, which is no address"))?;
+    }
+    let nameless = |directory: &&PathBuf| in_tail::PodIdentity::parse(directory).is_none();
+    if let Some(directory) = settings.logs.pod_dir.as_ref().filter(nameless)
+        && environment::pod_identity().is_none()
+    {
+        bail!(
+            "`logs.pod_dir` is {}, but its name is not <namespace>_<pod>_<uid>; set POD_NAMESPACE, \
+             POD_NAME and POD_UID",
+            directory.display()
+        );
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<String> {

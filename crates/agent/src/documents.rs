@@ -1,4 +1,5 @@
-//! From an entry of the verdict log to a document: the text is read from its file again.
+//! From an entry of the verdict log to a document: the text is still at hand, or read from its file
+//! again.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use pipeline::{
 };
 
 use crate::origin::Origins;
+use crate::recent::Recent;
 
 const SOURCE_GONE: Lost = Lost {
     label: "source_gone",
@@ -28,6 +30,7 @@ pub(crate) struct FileDocuments {
     log: LogHandle,
     files: Arc<FileSet>,
     origins: Origins,
+    recent: Recent,
     zone_offset_seconds: i32,
     decoder: Decoder,
     record: Record,
@@ -42,12 +45,14 @@ impl FileDocuments {
         log: LogHandle,
         files: Arc<FileSet>,
         origins: Origins,
+        recent: Recent,
         zone_offset_seconds: i32,
     ) -> Self {
         Self {
             log,
             files,
             origins,
+            recent,
             zone_offset_seconds,
             decoder: Decoder::default(),
             record: Record::default(),
@@ -89,6 +94,34 @@ impl FileDocuments {
     }
 
     fn line(&mut self, line: &LineEntry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
+        let (file, constants) = self.file(line.first.file)?;
+        let offset = line.first.extent.offset;
+        let mut show = |record: &Record, text: &[u8]| {
+            with(&Document {
+                id: DocumentId::Line(file.key, offset),
+                home: line.home,
+                time: record.time,
+                sequence: offset,
+                body: Body::Line(record, text),
+                verdict: &line.verdict,
+                constants: &constants,
+            });
+        };
+        let recent = &self.recent;
+        if recent.take(line.first.file, offset, &mut show).is_some() {
+            return Ok(());
+        }
+        let (record, text) = self.read_again(line, &file)?;
+        show(record, text);
+        Ok(())
+    }
+
+    /// Reads and decodes a line that is not at hand any more.
+    fn read_again(
+        &mut self,
+        line: &LineEntry,
+        file: &FileEntry,
+    ) -> Result<(&Record, &[u8]), Lost> {
         self.raw.clear();
         let first = self.read(line.first)?;
         let rest: Vec<_> = line
@@ -96,7 +129,6 @@ impl FileDocuments {
             .iter()
             .map(|part| self.read(*part))
             .collect::<Result<_, _>>()?;
-        let (file, constants) = self.file(line.first.file)?;
         let format = match file.path.as_str() {
             path if is_cri(path) => Format::Cri,
             _ => Format::Plain(Stream::Stdout),
@@ -113,16 +145,7 @@ impl FileDocuments {
             self.zone_offset_seconds,
             &mut self.record,
         );
-        with(&Document {
-            id: DocumentId::Line(file.key, line.first.extent.offset),
-            home: line.home,
-            time: self.record.time,
-            sequence: line.first.extent.offset,
-            body: Body::Line(&self.record, text),
-            verdict: &line.verdict,
-            constants: &constants,
-        });
-        Ok(())
+        Ok((&self.record, text))
     }
 
     fn request(&self, request: &RequestEntry, with: &mut dyn FnMut(&Document<'_>)) {
@@ -161,5 +184,6 @@ impl Documents for FileDocuments {
         self.raw = Vec::new();
         self.joined = Vec::new();
         self.record.scratch.shrink_to(KEEP_BYTES);
+        self.recent.shrink();
     }
 }

@@ -25,6 +25,7 @@ use telemetry::health::Health;
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
 use crate::origin::Origins;
+use crate::recent::Recent;
 
 /// The state of the head.
 pub(crate) struct Head {
@@ -32,6 +33,7 @@ pub(crate) struct Head {
     log: VerdictLog,
     order: OrderQueue,
     origins: Origins,
+    recent: Recent,
     service: String,
     proxy_container: String,
     zone_offset_seconds: i32,
@@ -89,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) log: VerdictLog,
     pub(crate) order: OrderQueue,
     pub(crate) origins: Origins,
+    pub(crate) recent: Recent,
     pub(crate) service: String,
     pub(crate) proxy_container: String,
     pub(crate) zone_offset_seconds: i32,
@@ -102,6 +105,7 @@ impl Head {
             log: parts.log,
             order: parts.order,
             origins: parts.origins,
+            recent: parts.recent,
             service: parts.service,
             proxy_container: parts.proxy_container,
             zone_offset_seconds: parts.zone_offset_seconds,
@@ -336,6 +340,11 @@ impl Head {
             Role::Proxy => self.proxy_line(framed, entry, known, origin, now),
             Role::Other if !known => self.ship(origin.number, entry),
             Role::Other => {}
+        }
+        if !known {
+            let (file, offset) = (first.file, first.extent.offset);
+            self.recent
+                .keep(file, offset, framed.text, &mut self.record);
         }
     }
 

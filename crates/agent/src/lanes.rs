@@ -15,6 +15,7 @@ use prometheus::Registry;
 
 use crate::documents::FileDocuments;
 use crate::origin::Origins;
+use crate::recent::Recent;
 use crate::settings;
 
 /// What every lane needs.
@@ -22,6 +23,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) log: LogHandle,
     pub(crate) files: Arc<FileSet>,
     pub(crate) origins: Origins,
+    pub(crate) recent: Recent,
     pub(crate) zone_offset_seconds: i32,
     pub(crate) state_dir: &'a Path,
     pub(crate) metrics: &'a Metrics,
@@ -36,17 +38,47 @@ pub(crate) fn names(lanes: &settings::Lanes) -> Vec<&'static str> {
     forward.into_iter().chain(elastic).collect()
 }
 
+/// Whether every lane that is configured can be set up.
+pub(crate) fn check(lanes: &settings::Lanes) -> Result<()> {
+    let registry = Registry::new();
+    if let Some(forward) = &lanes.forward {
+        set_up_forward(forward, &registry).context("`lanes.forward` is not usable")?;
+    }
+    if let Some(elastic) = &lanes.elastic {
+        set_up_elastic(elastic, &registry).context("`lanes.elastic` is not usable")?;
+    }
+    Ok(())
+}
+
+fn set_up_forward(
+    forward: &settings::Forward,
+    registry: &Registry,
+) -> Result<(ForwardSettings, Forward)> {
+    let settings = forward_settings(forward)?;
+    let output = Forward::new(settings.clone(), out_forward::Metrics::new(registry)?)
+        .context("cannot set up the forward destination")?;
+    Ok((settings, output))
+}
+
+fn set_up_elastic(
+    elastic: &settings::Elastic,
+    registry: &Registry,
+) -> Result<(ElasticSettings, Elastic)> {
+    let settings = elastic_settings(elastic)?;
+    let output = Elastic::new(settings.clone(), out_elastic::Metrics::new(registry)?)
+        .context("cannot set up the Elasticsearch destination")?;
+    Ok((settings, output))
+}
+
 /// Starts every lane that is configured.
 pub(crate) fn spawn(lanes: &settings::Lanes, shared: &Shared<'_>) -> Result<Vec<LaneHandle>> {
     let mut handles = Vec::new();
     if let Some(forward) = &lanes.forward {
-        let settings = forward_settings(forward)?;
+        let (settings, output) = set_up_forward(forward, shared.registry)?;
         let lane = LaneSettings {
             in_flight_max: settings.in_flight_max,
             ..LaneSettings::default()
         };
-        let output = Forward::new(settings, out_forward::Metrics::new(shared.registry)?)
-            .context("cannot set up the forward destination")?;
         handles.push(start(
             "forward",
             lane,
@@ -56,14 +88,12 @@ pub(crate) fn spawn(lanes: &settings::Lanes, shared: &Shared<'_>) -> Result<Vec<
         )?);
     }
     if let Some(elastic) = &lanes.elastic {
-        let settings = elastic_settings(elastic)?;
+        let (settings, output) = set_up_elastic(elastic, shared.registry)?;
         let lane = LaneSettings {
             in_flight_max: settings.in_flight_max,
             ..LaneSettings::default()
         };
         let encoder = BulkEncoder::new(&settings);
-        let output = Elastic::new(settings, out_elastic::Metrics::new(shared.registry)?)
-            .context("cannot set up the Elasticsearch destination")?;
         handles.push(start("elastic", lane, encoder, output, shared)?);
     }
     Ok(handles)
@@ -88,6 +118,7 @@ fn start(
             shared.log.clone(),
             Arc::clone(&shared.files),
             shared.origins.clone(),
+            shared.recent.clone(),
             shared.zone_offset_seconds,
         ),
         encoder,

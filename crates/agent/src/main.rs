@@ -14,6 +14,7 @@ mod evidence;
 mod head;
 mod lanes;
 mod origin;
+mod recent;
 mod run;
 mod settings;
 

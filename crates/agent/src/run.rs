@@ -30,10 +30,13 @@ use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
 use crate::head::{Head, Parts, WAITING_MAX};
 use crate::lanes;
 use crate::origin::Origins;
+use crate::recent::Recent;
 use crate::settings::Settings;
 
 /// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
 const DECIDE_EVERY: Duration = Duration::from_millis(250);
+/// Beyond so many lines that wait, verdicts are taken as soon as they are due.
+const CROWD_LINES: usize = 256;
 /// How long EMCO's exporter may hold a span back.
 const EXPORT_DELAY: Duration = Duration::from_secs(1);
 /// How much of the service's own log is read again after a restart, to learn what it teaches.
@@ -161,12 +164,14 @@ impl Sidecar {
         .context("cannot follow the logs")?;
         let origins = Origins::new(&settings.service);
         let zone_offset_seconds = environment::zone_offset_seconds();
+        let recent = Recent::new(lane_names.len());
         let lanes = lanes::spawn(
             &settings.lanes,
             &lanes::Shared {
                 log: handle.clone(),
                 files: tailer.files(),
                 origins: origins.clone(),
+                recent: recent.clone(),
                 zone_offset_seconds,
                 state_dir,
                 metrics: &metrics,
@@ -181,6 +186,7 @@ impl Sidecar {
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
             log,
             origins,
+            recent,
             service: settings.service.clone(),
             proxy_container: settings.logs.proxy_container.clone(),
             zone_offset_seconds,
@@ -238,13 +244,11 @@ impl Sidecar {
                 () = self.log.room(), if !self.log.has_room() => room_again = true,
                 () = sleep_until(wake) => {}
             }
-            let due = self
-                .head
-                .deadline()
-                .is_some_and(|due| wake_at(due, decided) <= Instant::now());
-            if due || room_again || !self.head.has_room() {
+            if self.is_due(decided) || room_again || !self.head.has_room() {
                 decided = Instant::now();
                 self.step();
+                // what was decided goes out before more is read: lanes find it still at hand
+                tokio::task::yield_now().await;
             }
             if self.lanes.iter().any(LaneHandle::is_finished) {
                 bail!(
@@ -252,6 +256,18 @@ impl Sidecar {
                 );
             }
         }
+    }
+
+    /// Whether verdicts are to be taken now. While many lines wait we are awake anyway, and the
+    /// sooner they leave the less of them pile up.
+    fn is_due(&self, decided: Instant) -> bool {
+        let Some(due) = self.head.deadline() else {
+            return false;
+        };
+        if self.ledger.lock().waiting() >= CROWD_LINES {
+            return due <= environment::now();
+        }
+        wake_at(due, decided) <= Instant::now()
     }
 
     /// Takes verdicts, asks the hub, forgets what is too old.

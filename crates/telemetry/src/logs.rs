@@ -37,6 +37,14 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// Whether `filter` is understood.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] if it is not.
+    pub fn check(filter: &str) -> Result<(), Error> {
+        filter_of(filter).map(drop)
+    }
+
     /// Sends the logs of the whole process that pass `filter` (`info`, `info,hub=debug`) to stderr.
     ///
     /// # Errors
@@ -64,10 +72,7 @@ impl Logs {
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     {
-        let env_filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
-            filter: filter.to_owned(),
-            source,
-        })?;
+        let env_filter = filter_of(filter)?;
         let logs = Self {
             sites: Arc::new(Mutex::new(Sites::new())),
         };
@@ -85,6 +90,13 @@ impl Logs {
     fn lock(&self) -> std::sync::MutexGuard<'_, Sites> {
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn filter_of(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(filter).map_err(|source| Error::Filter {
+        filter: filter.to_owned(),
+        source,
+    })
 }
 
 /// What the limiter knows of each call site.
@@ -287,6 +299,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_not_one_is_refused() {
+        assert!(Logs::check("info,hub=debug").is_ok());
+        assert!(Logs::check("info,hub=loud").is_err());
         let error = Logs::subscriber("info,hub=loud", io::stderr).err().unwrap();
         assert_eq!(
             error.to_string(),

@@ -46,7 +46,26 @@ async fn check() {
         path.to_str().unwrap().to_owned()
     };
     let good = "service: clm\nlogs: {pod_dir: /var/log/pods/emco_clm-1_u}\nlanes: {forward: {address: \"127.0.0.1:24224\"}}\n";
+    let to = |lane: &str| good.replace("forward: {address: \"127.0.0.1:24224\"}", lane);
     for (name, text) in [
+        ("check_bad_url", to("elastic: {url: \"localhost:9200\"}")),
+        (
+            "check_bad_forward_address",
+            to("forward: {address: \"http://a:1\"}"),
+        ),
+        (
+            "check_half_a_login",
+            to("elastic: {url: \"http://a:1\", username: me}"),
+        ),
+        (
+            "check_bad_hub",
+            format!("{good}hub: {{addresses: [\"a b\"]}}\n"),
+        ),
+        (
+            "check_bad_log_level",
+            format!("{good}log_level: info,hub=loud\n"),
+        ),
+        ("check_bad_pod_dir", good.replace("emco_clm-1_u", "clm")),
         ("check_good", good.to_owned()),
         ("check_unknown_key", good.replace("lanes:", "lane:")),
         (

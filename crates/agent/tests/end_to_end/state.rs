@@ -263,3 +263,17 @@ async fn settings_that_are_wrong() {
     );
     assert!(inside.terminate().await.success());
 }
+
+/// What only shows when the parts are set up is a mistake in the settings, too.
+#[tokio::test]
+async fn a_log_level_that_is_none() {
+    let setup = Setup::new().with("log_level: loud=x=y");
+    let setup = setup.forward("127.0.0.1:1".parse().unwrap());
+    let mut outside = setup.spawn();
+    assert_eq!(outside.ended().await.code(), Some(64));
+    let inside = setup.in_pod().variable_admin();
+    let inside = inside.start().await;
+    let health = inside.health().await;
+    assert_eq!(health["reasons"][0]["part"], "settings", "{health}");
+    assert!(inside.terminate().await.success());
+}
