@@ -29,6 +29,11 @@ pub enum DocumentId {
 }
 
 impl TraceId {
+    /// In lower-case hex, two digits a byte.
+    pub fn hex(self) -> [[u8; 2]; 16] {
+        hex(&self.0)
+    }
+
     /// Reads 1 to 32 hex digits (either case); shorter ids are padded on the left.
     /// `None` for anything else and for the all-zero id, which means "no trace".
     pub fn parse(hex: &[u8]) -> Option<Self> {
@@ -38,6 +43,11 @@ impl TraceId {
 }
 
 impl SpanId {
+    /// In lower-case hex, two digits a byte.
+    pub fn hex(self) -> [[u8; 2]; 8] {
+        hex(&self.0)
+    }
+
     /// Reads 1 to 16 hex digits (either case); shorter ids are padded on the left.
     /// `None` for anything else and for the all-zero id.
     pub fn parse(hex: &[u8]) -> Option<Self> {
@@ -74,43 +84,61 @@ fn nibble(digit: u8) -> Option<u8> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Appends `bytes` in lower-case hex without going through the formatter.
-pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+fn hex<const BYTES: usize>(bytes: &[u8; BYTES]) -> [[u8; 2]; BYTES] {
     let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    let (blocks, rest) = bytes.as_chunks::<8>();
-    for block in blocks {
-        let mut text = [0; 16];
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(block) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
-        }
-        out.extend_from_slice(&text);
+    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
+}
+
+/// The text of a [`DocumentId`], without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct IdText {
+    bytes: [u8; 52],
+    length: usize,
+}
+
+impl IdText {
+    /// The text, ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
-    for byte in rest {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+
+    fn push(&mut self, text: &[u8]) {
+        let end = self.length + text.len();
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(text);
+            self.length = end;
+        }
     }
 }
 
 impl DocumentId {
-    /// Appends the id's text, at most 52 ASCII characters.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
+    /// The id's text, at most 52 ASCII characters.
+    pub fn text(&self) -> IdText {
+        let mut text = IdText {
+            bytes: [0; 52],
+            length: 0,
+        };
         match self {
             Self::Line(file, offset) => {
-                push_hex(out, &file.0);
-                out.push(b'-');
-                let digits = (16 - offset.leading_zeros() as usize / 4).max(1);
-                for shift in (0..digits).rev() {
-                    let nibble = (offset >> (shift * 4) & 15) as usize;
-                    out.push(HEX.get(nibble).copied().unwrap_or(b'0'));
-                }
+                text.push(hex(&file.0).as_flattened());
+                text.push(b"-");
+                let digits = hex(&offset.to_be_bytes());
+                let zeros = (offset.leading_zeros() as usize / 4).min(15);
+                text.push(digits.as_flattened().get(zeros..).unwrap_or_default());
             }
             Self::Request(trace, span) => {
-                out.extend_from_slice(b"r-");
-                push_hex(out, &trace.0);
-                out.push(b'-');
-                push_hex(out, &span.0);
+                text.push(b"r-");
+                text.push(hex(&trace.0).as_flattened());
+                text.push(b"-");
+                text.push(hex(&span.0).as_flattened());
             }
         }
+        text
+    }
+
+    /// Appends the id's text.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text().as_bytes());
     }
 }
 
@@ -132,9 +160,7 @@ hex_display!(TraceId, SpanId, FileKey);
 
 impl fmt::Display for DocumentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = Vec::with_capacity(52);
-        self.write_to(&mut text);
-        f.write_str(&String::from_utf8_lossy(&text))
+        f.write_str(&String::from_utf8_lossy(self.text().as_bytes()))
     }
 }
 

@@ -54,35 +54,42 @@ impl UnixNanos {
     /// Reads an RFC 3339 time with 0 to 9 fractional digits and a zone (`Z`, `±hh:mm` or `±hhmm`).
     /// `None` for anything else, for times before 1970 and for impossible dates.
     pub fn parse_rfc3339(text: &[u8]) -> Option<Self> {
-        let date_time = text.get(..19)?;
-        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        if separators
-            .iter()
-            .any(|(at, byte)| date_time.get(*at) != Some(byte))
-        {
+        let [
+            y1,
+            y2,
+            y3,
+            y4,
+            b'-',
+            month @ ..,
+            b'T',
+            h1,
+            h2,
+            b':',
+            m1,
+            m2,
+            b':',
+            s1,
+            s2,
+        ] = text.first_chunk::<19>()?
+        else {
             return None;
-        }
-        let number = |from: usize, to: usize| digits(date_time.get(from..to)?);
+        };
+        let [o1, o2, b'-', d1, d2] = month else {
+            return None;
+        };
+        let two = |tens: &u8, ones: &u8| digits(&[*tens, *ones]);
         let seconds = civil_seconds(
-            i64::try_from(number(0, 4)?).ok()?,
-            number(5, 7)?,
-            number(8, 10)?,
-            number(11, 13)?,
-            number(14, 16)?,
-            number(17, 19)?,
+            i64::try_from(digits(&[*y1, *y2, *y3, *y4])?).ok()?,
+            two(o1, o2)?,
+            two(d1, d2)?,
+            two(h1, h2)?,
+            two(m1, m2)?,
+            two(s1, s2)?,
         )?;
         let mut rest = text.get(19..)?;
         let mut nanos = 0;
         if let Some(fraction) = rest.strip_prefix(b".") {
-            let length = fraction
-                .iter()
-                .take_while(|byte| byte.is_ascii_digit())
-                .count();
-            if length == 0 || length > 9 {
-                return None;
-            }
-            nanos = digits(fraction.get(..length)?)? * 10_u64.pow(9 - u32::try_from(length).ok()?);
-            rest = fraction.get(length..)?;
+            (nanos, rest) = fraction_nanos(fraction)?;
         }
         let offset = zone_seconds(rest)?;
         let seconds = u64::try_from(seconds - offset).ok()?;
@@ -106,6 +113,11 @@ impl UnixNanos {
 
     /// Appends `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`, always 30 bytes.
     pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.rfc3339());
+    }
+
+    /// `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`.
+    pub fn rfc3339(self) -> [u8; 30] {
         let (year, month, day) = self.day().civil();
         let of_day = self.0 % NANOS_PER_DAY;
         // Both fit: a day has 86 400 seconds, a second 10^9 nanoseconds.
@@ -118,11 +130,11 @@ impl UnixNanos {
         let [n1, n2] = [pair(nanos / 10_000_000), pair(nanos / 100_000 % 100)];
         let [n3, n4] = [pair(nanos / 1000 % 100), pair(nanos / 10 % 100)];
         let [_, n5] = pair(nanos % 10);
-        out.extend_from_slice(&[
+        [
             y1[0], y1[1], y2[0], y2[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T',
             hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', n1[0],
             n1[1], n2[0], n2[1], n3[0], n3[1], n4[0], n4[1], n5, b'Z',
-        ]);
+        ]
     }
 }
 
@@ -198,6 +210,35 @@ fn zone_seconds(text: &[u8]) -> Option<i64> {
         .flatten()
 }
 
+/// One to nine digits as nanoseconds of a second, and what follows them.
+fn fraction_nanos(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut nanos, mut length) = (0, 0);
+    while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0'))
+        && digit < 10
+    {
+        nanos = nanos * 10 + u64::from(digit);
+        length += 1;
+        if length > 9 {
+            return None;
+        }
+    }
+    let scale = POWERS_OF_TEN.get(9 - length)?;
+    (length > 0).then(|| (nanos * scale, text.get(length..).unwrap_or_default()))
+}
+
+const POWERS_OF_TEN: [u64; 9] = [
+    1,
+    10,
+    100,
+    1000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+];
+
+#[inline]
 fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0_u64, |value, byte| {
         byte.is_ascii_digit()

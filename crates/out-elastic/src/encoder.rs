@@ -121,6 +121,11 @@ impl Visitor for Fields<'_> {
         json::push_string(self.out, value.as_bytes());
     }
 
+    fn text(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        json::push_string(self.out, value);
+    }
+
     fn escaped(&mut self, key: &str, value: &[u8]) {
         self.key(key);
         json::push_verbatim(self.out, value);

@@ -8,8 +8,6 @@
 //! Later versions of the protocol know a third element with metadata; receivers in the field throw
 //! such entries away and acknowledge them, so it is never written.
 
-use std::collections::HashMap;
-
 use model::document::{Constants, Document, Visitor, push_short};
 use pipeline::output::Encoder;
 
@@ -21,7 +19,8 @@ const CACHED_MAX: usize = 64;
 /// Encodes documents as entries.
 #[derive(Debug, Default)]
 pub struct ForwardEncoder {
-    constants: HashMap<u64, Encoded>,
+    /// By revision; so few that a look through them is the fastest search.
+    constants: Vec<(u64, Encoded)>,
     open: Vec<Open>,
     text: Vec<u8>,
 }
@@ -112,6 +111,11 @@ impl Visitor for Fields<'_> {
         msgpack::push_str(self.out, value.as_bytes());
     }
 
+    fn text(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        msgpack::push_str(self.out, value);
+    }
+
     fn escaped(&mut self, key: &str, value: &[u8]) {
         self.key(key);
         if !value.contains(&b'\\') {
@@ -152,16 +156,27 @@ impl Visitor for Fields<'_> {
     }
 
     fn constants(&mut self, constants: &Constants) {
-        let cache = &mut self.encoder.constants;
-        if cache.len() >= CACHED_MAX && !cache.contains_key(&constants.revision) {
-            cache.clear();
-        }
-        let encoded = cache
-            .entry(constants.revision)
-            .or_insert_with(|| Encoded::from(constants));
-        self.out.extend_from_slice(&encoded.bytes);
-        if let Some(map) = self.encoder.open.last_mut() {
-            map.pairs += encoded.pairs;
+        let ForwardEncoder {
+            constants: cache,
+            open,
+            ..
+        } = &mut *self.encoder;
+        let known = |(revision, _): &&(u64, Encoded)| *revision == constants.revision;
+        let pairs = if let Some((_, encoded)) = cache.iter().find(known) {
+            self.out.extend_from_slice(&encoded.bytes);
+            encoded.pairs
+        } else {
+            let encoded = Encoded::from(constants);
+            self.out.extend_from_slice(&encoded.bytes);
+            if cache.len() >= CACHED_MAX {
+                cache.clear();
+            }
+            let pairs = encoded.pairs;
+            cache.push((constants.revision, encoded));
+            pairs
+        };
+        if let Some(map) = open.last_mut() {
+            map.pairs += pairs;
         }
     }
 
