@@ -18,7 +18,7 @@ pub fn rejoin<'a>(
 ) -> &'a [u8] {
     let mut lines = extents
         .iter()
-        .flat_map(|bytes| bytes.split_inclusive(|byte| *byte == b'\n'))
+        .flat_map(|bytes| physical_lines(bytes))
         .enumerate()
         .map(|(index, line)| strip(format, time, split && index == 0, line));
     let first = lines.next().unwrap_or((&[], false));
@@ -35,6 +35,16 @@ pub fn rejoin<'a>(
         newline = ends;
     }
     buffer
+}
+
+/// The lines of `bytes`, each with its newline.
+fn physical_lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        let (line, rest) = bytes.split_at(end);
+        bytes = rest;
+        (!line.is_empty()).then_some(line)
+    })
 }
 
 /// A physical line's text, and whether the next physical line begins a new line of the text.
