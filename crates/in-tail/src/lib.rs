@@ -74,4 +74,4 @@ pub use settings::{PlainSettings, PodSettings, Replay, Settings};
 pub use task::Tailer;
 
 /// The longest chunk of one [`Event`].
-pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+pub const CHUNK_BYTES_MAX: usize = 64 * 1024;

@@ -407,11 +407,11 @@ impl Engine {
 
     fn recycle(&mut self, parcel: Parcel) {
         if self.spare.len() < 2
-            && let Ok(bytes) = parcel.bytes.try_into_mut()
+            && let Ok(mut bytes) = parcel.bytes.try_into_mut()
         {
-            let mut spare = Vec::from(bytes);
-            spare.clear();
-            self.spare.push(spare);
+            // what is left in it would be moved onto itself, byte by byte
+            bytes.clear();
+            self.spare.push(Vec::from(bytes));
         }
     }
 }

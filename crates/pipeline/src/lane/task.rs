@@ -19,7 +19,7 @@ use crate::output::{Answer, Batch, BatchId, Encoder, Output};
 use crate::verdict_log::{LogHandle, LogReader};
 
 // Entries that are rendered before other tasks get their turn.
-const ENTRIES_A_TURN: usize = 256;
+const ENTRIES_A_TURN: usize = 1024;
 // How long an output may take to end after it was told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 // Pause after the log could not be read.
