@@ -117,11 +117,7 @@ impl FileDocuments {
     }
 
     /// Reads and decodes a line that is not at hand any more.
-    fn read_again(
-        &mut self,
-        line: &LineEntry,
-        file: &FileEntry,
-    ) -> Result<(&Record, &[u8]), Lost> {
+    fn read_again(&mut self, line: &LineEntry, file: &FileEntry) -> Result<(&Record, &[u8]), Lost> {
         self.raw.clear();
         let first = self.read(line.first)?;
         let rest: Vec<_> = line

@@ -78,9 +78,8 @@ impl Recent {
         line.text.clear();
         line.text.extend_from_slice(text);
         std::mem::swap(&mut line.record, record);
-        line.bytes = text.len()
-            + line.record.scratch.len()
-            + line.record.fields.len() * size_of::<Field>();
+        line.bytes =
+            text.len() + line.record.scratch.len() + line.record.fields.len() * size_of::<Field>();
         shared.add(file, line);
     }
 
@@ -96,7 +95,9 @@ impl Recent {
         let lines = &mut shared.file(file)?.lines;
         let place = match lines.front() {
             Some(first) if first.offset == offset => 0,
-            _ => lines.binary_search_by_key(&offset, |line| line.offset).ok()?,
+            _ => lines
+                .binary_search_by_key(&offset, |line| line.offset)
+                .ok()?,
         };
         let line = lines.get_mut(place)?;
         let seen = see(&line.record, &line.text);
@@ -139,7 +140,11 @@ impl Shared {
         let Some(file) = self.files.get_mut(place) else {
             return;
         };
-        if file.lines.back().is_some_and(|last| last.offset >= line.offset) {
+        if file
+            .lines
+            .back()
+            .is_some_and(|last| last.offset >= line.offset)
+        {
             // read once more from further in front: what is kept is not in order any more
             let before = std::mem::take(&mut file.lines);
             self.lines -= before.len();
