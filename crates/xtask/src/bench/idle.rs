@@ -1,5 +1,6 @@
 //! Starting and doing nothing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -35,9 +36,9 @@ pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
 }
 
 /// Memory in bytes and wake-ups a second of sidecars that rest side by side, all peers connected.
-pub(super) fn rest(bench: &Bench<'_>, runs: u32) -> Result<(Samples, Samples)> {
+pub(super) fn rest(bench: &Bench<'_>, lab: &Path, runs: u32) -> Result<(Samples, Samples)> {
     let home = bench.folder("rest")?;
-    let lab = Lab::start(bench.lab, &home)?;
+    let lab = Lab::start(lab, &home)?;
     let peers = Peers {
         hub: Some(lab.http),
         forward: Some(lab.forward),

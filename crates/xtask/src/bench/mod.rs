@@ -100,17 +100,16 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         Some(program) => dist::given(program)?,
         None => dist::build()?,
     };
-    let programs = build::lab()?;
     let folder = Folder::create(None)?;
     let corpus = match corpus::choose_here(None, None) {
         Origin::Recorded(path) => Corpus::open(&path)?,
         Origin::Generated(seed) => {
             let path = folder.path().join("corpus");
-            build::generate(&programs, &path, seed)?;
+            build::generate(&build::lab()?, &path, seed)?;
             Corpus::open(&path)?
         }
     };
-    let bench = Bench::new(&built.path, &programs.lab, &corpus.folder, folder.path());
+    let bench = Bench::new(&built.path, &corpus.folder, folder.path());
     let mut figures = Vec::new();
     if wants(Figure::Start) {
         say::note(format_args!("measuring the start"));
@@ -118,7 +117,7 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
     }
     if wants(Figure::Idle) {
         say::note(format_args!("measuring rest"));
-        let (memory, wakeups) = idle::rest(&bench, args.runs)?;
+        let (memory, wakeups) = idle::rest(&bench, &build::lab()?.lab, args.runs)?;
         figures.push(("idle_rss_bytes", memory));
         figures.push(("idle_wakeups_per_second", wakeups));
     }

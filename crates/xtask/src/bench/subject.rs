@@ -19,8 +19,6 @@ pub(super) const SERVICE: &str = "orchestrator";
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
     program: &'a Path,
-    /// `emco-lab`.
-    pub(super) lab: &'a Path,
     /// The recording.
     pub(super) corpus: &'a Path,
     folder: &'a Path,
@@ -49,15 +47,9 @@ impl Peers {
 
 impl<'a> Bench<'a> {
     /// Nothing is made yet.
-    pub(super) const fn new(
-        program: &'a Path,
-        lab: &'a Path,
-        corpus: &'a Path,
-        folder: &'a Path,
-    ) -> Self {
+    pub(super) const fn new(program: &'a Path, corpus: &'a Path, folder: &'a Path) -> Self {
         Self {
             program,
-            lab,
             corpus,
             folder,
         }
