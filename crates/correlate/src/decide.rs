@@ -63,11 +63,21 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
         }
     }
     candidates.extend(without_span(state, line, printed, &mut struck));
-    if state.in_gap(line) && gap_matters(state, printed.reach) {
+    let gap = state.in_gap(line) && gap_matters(state, printed.reach);
+    if gap || hides_requests(state, line, printed.reach) {
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
     (candidates, rule)
+}
+
+/// Whether a request may have been at work of which nothing has come yet: the proxy tells of requests
+/// only when they end, and no span has come that ended after the line, or not all requests send spans.
+fn hides_requests(state: &State, line: &Waiting, reach: Reach) -> bool {
+    let by_request = reach.entries | joined_entries(state.map.as_ref(), reach) != 0;
+    let spans_missing = !workers::all_seen(state, line.time)
+        || (state.end_records && state.origins.proxied.samples());
+    by_request && !state.start_records && spans_missing
 }
 
 /// Whether spans that are missing can hide somebody who reaches the statement: a request that came
@@ -415,9 +425,12 @@ pub(crate) fn attributed(
 /// was a request of which nobody told.
 pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict, Option<usize>) {
     let fits = rows_of(state, line, access);
+    // beside others, a request whose status is not known may fit by chance
+    let told = |row: &usize| fits.len() == 1 || state.origins.status(*row) != 0;
     let sure: Vec<usize> = fits
         .iter()
         .copied()
+        .filter(told)
         .filter(|row| others(state, *row, line).all(|other| is_explained(state, other, *row)))
         .collect();
     let unknown = |origin: &Origin| origin.kind == Kind::Unknown && origin.maybe_open(line);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use model::document::RequestSummary;
-use model::evidence::{AccessFacts, ProxySide, SpanFacts};
+use model::evidence::{AccessFacts, Phase, ProxySide, SpanFacts};
 use model::fact::Fact;
 use model::ids::{SpanId, TraceId};
 use model::line::{LineFacts, NameKey, Stream};
@@ -56,6 +56,9 @@ pub(crate) struct State {
     pub(crate) told_since: Option<u64>,
     /// Until then workers were at work whose spans came too late for their lines.
     pub(crate) blind_until: u64,
+    /// Whether the proxy tells of requests when they begin, and when they end.
+    pub(crate) start_records: bool,
+    pub(crate) end_records: bool,
     /// Latest end of a span.
     pub(crate) spans_until: u64,
     pub(crate) gaps: Vec<(u64, u64)>,
@@ -197,6 +200,8 @@ impl Ledger {
                 rounds: VecDeque::new(),
                 told_since: None,
                 blind_until: 0,
+                start_records: false,
+                end_records: false,
                 spans_until: 0,
                 map,
                 origins,
@@ -304,6 +309,10 @@ impl Ledger {
     pub fn access(&mut self, access: &AccessFacts<'_>, now: UnixNanos) {
         if access.side != ProxySide::Inbound {
             return;
+        }
+        match access.phase {
+            Phase::Start => self.state.start_records = true,
+            Phase::End => self.state.end_records = true,
         }
         let State {
             origins,

@@ -46,6 +46,8 @@ pub(crate) struct Origin {
     pub(crate) trace: Option<TraceId>,
     pub(crate) span: Option<SpanId>,
     pub(crate) proxy_span: Option<SpanId>,
+    /// Parent of its own span: the proxy's span, if it came through one.
+    pub(crate) parent: Option<SpanId>,
     /// First and last moment in which it may print, tolerances included; the end is `u64::MAX`
     /// while it is not known.
     pub(crate) start: u64,
@@ -101,6 +103,7 @@ impl Origin {
             trace: None,
             span: None,
             proxy_span: None,
+            parent: None,
             start,
             end: u64::MAX,
             complete: false,

@@ -43,7 +43,13 @@ const ABANDONED: u64 = 3_600_000_000_000;
 pub(crate) struct Proxied {
     recorded: u64,
     bypassed: u64,
+    /// Requests that sent a span of their own, and those that did not.
+    traced: u64,
+    untraced: u64,
 }
+
+/// After so many requests with spans, and none without, all are taken to have them.
+const TRACED_MIN: u64 = 32;
 
 impl Proxied {
     /// Counts a request of which everything is known by now.
@@ -52,12 +58,22 @@ impl Proxied {
             .request
             .as_ref()
             .is_some_and(|request| request.path == "/metrics");
+        if origin.complete {
+            self.traced += 1;
+        } else {
+            self.untraced += 1;
+        }
         match origin.proxy_span {
             Some(_) => self.recorded += 1,
             // scrapes come straight to the port
             None if scrape => {}
             None => self.bypassed += 1,
         }
+    }
+
+    /// Whether requests may send no spans: not all are sampled.
+    pub(crate) fn samples(self) -> bool {
+        self.untraced > 0 || self.traced < TRACED_MIN
     }
 
     /// Some requests came through the proxy and none around it.
@@ -107,6 +123,15 @@ impl Origins {
 
     pub(crate) fn rows(&self) -> &[Origin] {
         &self.rows
+    }
+
+    /// The status of the request in that row; 0 while it is not known.
+    pub(crate) fn status(&self, row: usize) -> u16 {
+        let request = self
+            .rows
+            .get(row)
+            .and_then(|origin| origin.request.as_ref());
+        request.map_or(0, |request| request.status)
     }
 
     pub(crate) fn row_mut(&mut self, index: usize) -> Option<&mut Origin> {
@@ -262,6 +287,7 @@ impl Origins {
         self.first_request = self.first_request.min(span.start.0);
         if let Some(origin) = self.rows.get_mut(row) {
             origin.span = Some(span.span);
+            origin.parent = span.parent;
             origin.start = span.start.0.saturating_sub(settings.span_error);
             origin.end = span.end().0.saturating_add(settings.span_error);
             origin.complete = true;
@@ -341,7 +367,7 @@ impl Origins {
             Some((entry, name)) => Request::rpc(entry, name),
             None => Request::http(access.method, access.path, true, map),
         };
-        let row = self.row_of_access(access).unwrap_or_else(|| {
+        let row = self.row_of_access(access, end).unwrap_or_else(|| {
             let mut origin = Origin::new(Kind::Unknown, start);
             origin.trace = access.trace;
             self.add(origin, settings)
@@ -364,14 +390,15 @@ impl Origins {
     }
 
     /// The request that the record is about, if another source told of it already.
-    fn row_of_access(&self, access: &AccessFacts<'_>) -> Option<usize> {
+    fn row_of_access(&self, access: &AccessFacts<'_>, until: u64) -> Option<usize> {
         let trace = access.trace?;
-        let same_proxy =
-            |origin: &Origin| access.span.is_some() && origin.proxy_span == access.span;
+        let same_proxy = |origin: &Origin| {
+            access.span.is_some()
+                && (origin.proxy_span == access.span || origin.parent == access.span)
+        };
         if let Some((row, _)) = self.of_trace(trace).find(|(_, origin)| same_proxy(origin)) {
             return Some(row);
         }
-        let until = access.start.0.saturating_add(access.duration);
         let could_be = |origin: &Origin| {
             origin.proxy_span.is_none()
                 && !matches!(origin.kind, Kind::Root(_))

@@ -184,6 +184,15 @@ impl Scene {
         verdicts
     }
 
+    /// The statuses of all requests that ended.
+    fn requests(&mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        let later = UnixNanos(T0 + 3_600_000 * MS);
+        self.ledger
+            .poll_requests(later, |ended| statuses.push(ended.summary.status));
+        statuses
+    }
+
     /// The verdict of the only line.
     pub(super) fn verdict(&mut self) -> Verdict {
         let mut verdicts = self.verdicts();
@@ -325,6 +334,7 @@ fn the_pollers_next_pass_is_known_before_it_ends() {
     let mut scene = Scene::of("dcm");
     scene.span(7, 7, None, SpanKind::Unset, "get-metrics", 20_000, 20_100);
     scene.call(8, 9, 35_101, 35_200);
+    scene.call(8, 9, 35_301, 35_400);
     scene.line(35_300, Some(STATUS), "", &[]);
     assert_eq!(scene.verdict().outcome, Outcome::Background);
 }
@@ -338,6 +348,25 @@ fn two_access_lines_for_one_request_prove_another_that_nobody_saw() {
     for verdict in scene.verdicts() {
         assert_eq!(verdict.outcome, Outcome::Ambiguous);
     }
+}
+
+/// The proxy's record of a request of less than a millisecond ends before the span begins, by its
+/// own clock; taken for another request, it once explained an access line that was not its own.
+#[test]
+fn a_record_that_comes_after_a_short_span_meets_it() {
+    let mut scene = Scene::of("orchestrator");
+    scene.span(
+        1,
+        1,
+        Some(0xf1),
+        SpanKind::Unset,
+        "get /v2/projects/p1",
+        100,
+        100,
+    );
+    scene.access(1, "/v2/projects/p1", 98, 98);
+    let told: Vec<_> = scene.requests();
+    assert_eq!(told, [200]);
 }
 
 #[test]
