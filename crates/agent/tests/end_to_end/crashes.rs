@@ -9,7 +9,7 @@ use crate::common::bulk::{Server, Trick};
 use crate::common::forward::{Manner, Receiver};
 use crate::common::identity::Hub;
 use crate::common::pod::{Container, now};
-use crate::common::requests::Request;
+use crate::common::requests::{Request, TAKES};
 use crate::common::sidecar::{Setup, Sidecar};
 use crate::common::{http, until};
 
@@ -240,9 +240,16 @@ async fn the_time_without_a_sidecar_is_remembered_over_a_second_crash() {
     let mut service = setup.service();
     service.ago(Duration::from_mins(2)).logrus("started");
     let sidecar = setup.start().await;
-    let (status, _) = sidecar.post_spans(&Request::new(1, now()).body()).await;
-    assert_eq!(status, 202);
+    let watched = Request::new(1, now() - TAKES);
+    assert_eq!(sidecar.post_spans(&watched.body()).await.0, 202);
+    let watched = watched.line(&mut service);
     elastic.store.has_exactly(&service.written).await;
+    let outcome = |id: &str| elastic.store.get(id).unwrap()["emco.attribution.outcome"].clone();
+    assert_eq!(
+        outcome(&watched),
+        "attributed",
+        "nobody else can have printed it"
+    );
     sidecar.is_level().await;
     sidecar.kill().await;
     // As if that had been a while ago.
@@ -250,21 +257,15 @@ async fn the_time_without_a_sidecar_is_remembered_over_a_second_crash() {
     age(&setup.state_dir(), died);
     setup.start().await.kill().await;
     let sidecar = setup.start().await;
-    let ago = |seconds: u64| now() - seconds * 1_000_000_000;
-    let (unwatched, watched) = (Request::new(2, ago(8)), Request::new(3, now()));
-    for request in [&unwatched, &watched] {
-        assert_eq!(sidecar.post_spans(&request.body()).await.0, 202);
-    }
+    let unwatched = Request::new(2, now() - 8_000_000_000);
+    assert_eq!(sidecar.post_spans(&unwatched.body()).await.0, 202);
     let unwatched = unwatched.line(&mut service);
-    let watched = watched.line(&mut service);
     elastic.store.has_exactly(&service.written).await;
-    let outcome = |id: &str| elastic.store.get(id).unwrap()["emco.attribution.outcome"].clone();
     assert_eq!(
         outcome(&unwatched),
         "ambiguous",
         "somebody unseen may have printed it"
     );
-    assert_eq!(outcome(&watched), "attributed", "and nobody else this one");
 }
 
 /// Sets when every file below `folder` was written.
