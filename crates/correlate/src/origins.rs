@@ -48,7 +48,7 @@ pub(crate) struct Proxied {
     untraced: u64,
 }
 
-/// After so many requests with spans, and none without, all are taken to have them.
+/// After so many requests with spans, and few without, all are taken to send them.
 const TRACED_MIN: u64 = 32;
 
 impl Proxied {
@@ -73,7 +73,7 @@ impl Proxied {
 
     /// Whether requests may send no spans: not all are sampled.
     pub(crate) fn samples(self) -> bool {
-        self.untraced > 0 || self.traced < TRACED_MIN
+        self.untraced * 20 >= self.traced || self.traced < TRACED_MIN
     }
 
     /// Some requests came through the proxy and none around it.

@@ -86,20 +86,29 @@ impl Scene {
     }
 
     pub(super) fn access(&mut self, trace: u8, path: &str, from: u64, to: u64) {
+        self.record(trace, path, from, Some(to));
+    }
+
+    fn began(&mut self, trace: u8, path: &str, at: u64) {
+        self.record(trace, path, at, None);
+    }
+
+    fn record(&mut self, trace: u8, path: &str, from: u64, to: Option<u64>) {
         let facts = AccessFacts {
             side: ProxySide::Inbound,
-            phase: Phase::End,
+            phase: to.map_or(Phase::Start, |_| Phase::End),
             trace: Some(TraceId([trace; 16])),
             span: Some(SpanId([0xf0 ^ trace; 8])),
             user: Some("mallory"),
             method: "GET",
             path,
-            status: 200,
+            status: to.map_or(0, |_| 200),
             request_id: None,
             start: UnixNanos(T0 + from * MS),
-            duration: (to - from) * MS,
+            duration: to.map_or(0, |to| to - from) * MS,
         };
-        self.ledger.access(&facts, UnixNanos(T0 + to * MS));
+        self.ledger
+            .access(&facts, UnixNanos(T0 + to.unwrap_or(from) * MS));
     }
 
     pub(super) fn person(&mut self, trace: u8, user: &str) {
@@ -372,8 +381,8 @@ fn a_record_that_comes_after_a_short_span_meets_it() {
 #[test]
 fn equal_requests_one_after_the_other_keep_their_own_access_lines() {
     let mut scene = Scene::of("orchestrator");
-    scene.request(1, "GET", "/v2/projects/p1", 0, 100);
-    scene.request(2, "GET", "/v2/projects/p1", 60, 180);
+    scene.access(1, "/v2/projects/p1", 0, 100);
+    scene.access(2, "/v2/projects/p1", 60, 180);
     scene.access_line(101, "/v2/projects/p1");
     scene.access_line(181, "/v2/projects/p1");
     let traces: Vec<_> = scene
@@ -483,7 +492,7 @@ fn an_access_record_that_comes_after_the_first_calls_meets_them() {
     let mut scene = Scene::of("orchestrator");
     scene.request(1, "POST", &format!("{DIG}/instantiate"), 0, 500);
     scene.call(2, 9, 10, 60);
-    scene.access(2, &format!("{DIG}/update"), 0, 500);
+    scene.began(2, &format!("{DIG}/update"), 0);
     scene.line(30, Some(RESOURCES), "", &[]);
     let verdict = scene.verdict();
     assert_eq!(
