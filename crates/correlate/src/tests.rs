@@ -111,6 +111,24 @@ impl Scene {
             .access(&facts, UnixNanos(T0 + to.unwrap_or(from) * MS));
     }
 
+    /// The proxy tells of requests when they begin, too.
+    pub(super) fn proxy_tells_of_starts(&mut self) {
+        let facts = AccessFacts {
+            side: ProxySide::Inbound,
+            phase: Phase::Start,
+            trace: Some(TraceId([0xee; 16])),
+            span: Some(SpanId([0xee; 8])),
+            user: None,
+            method: "GET",
+            path: "/",
+            status: 0,
+            request_id: None,
+            start: UnixNanos(T0),
+            duration: 0,
+        };
+        self.ledger.access(&facts, UnixNanos(T0));
+    }
+
     pub(super) fn person(&mut self, trace: u8, user: &str) {
         let user = User {
             id: Arc::from(user),
@@ -490,6 +508,7 @@ proptest! {
 #[test]
 fn an_access_record_that_comes_after_the_first_calls_meets_them() {
     let mut scene = Scene::of("orchestrator");
+    scene.proxy_tells_of_starts();
     scene.request(1, "POST", &format!("{DIG}/instantiate"), 0, 500);
     scene.call(2, 9, 10, 60);
     scene.began(2, &format!("{DIG}/update"), 0);

@@ -297,3 +297,25 @@ fn before_spans_come_everybody_with_unfinished_work_is_a_candidate() {
     assert_eq!(verdict.outcome, Outcome::Ambiguous);
     assert_eq!(verdict.candidates.len(), 2);
 }
+
+/// The proxy tells of requests only when they end, and not all send spans: one that nobody saw may
+/// be at work.
+#[test]
+fn where_requests_may_be_unseen_nobody_is_sure() {
+    let line = Site {
+        file: "instantiation_appcontext_helper.go",
+        line: 100,
+        function: "module.getResources",
+    };
+    let path = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1/instantiate";
+    for told in [false, true] {
+        let mut scene = Scene::of("orchestrator");
+        if told {
+            scene.proxy_tells_of_starts();
+        }
+        scene.request(1, "POST", path, 0, 500);
+        scene.access(2, "/v2/projects/p1", 0, 500);
+        scene.line(100, Some(line), "", &[]);
+        assert_eq!(scene.last().trace.is_some(), told);
+    }
+}
