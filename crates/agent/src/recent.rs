@@ -203,6 +203,11 @@ mod tests {
         })
     }
 
+    fn held(recent: &Recent) -> (usize, usize) {
+        let shared = recent.lock();
+        (shared.lines, shared.bytes)
+    }
+
     #[test]
     fn a_line_stays_until_every_lane_has_taken_it() {
         let recent = Recent::new(2);
@@ -216,7 +221,7 @@ mod tests {
         assert_eq!(take(&recent, 10), None);
         assert_eq!(take(&recent, 15), None);
         assert_eq!(take(&recent, 20).as_deref(), Some("text"));
-        assert_eq!((recent.lock().lines, recent.lock().bytes), (0, 0));
+        assert_eq!(held(&recent), (0, 0));
         assert!(recent.take(FileIndex(9), 0, |_, _| ()).is_none());
     }
 
@@ -241,7 +246,7 @@ mod tests {
         keep(&recent, 0, "new");
         assert_eq!(take(&recent, 50), None);
         assert_eq!(take(&recent, 0).as_deref(), Some("new"));
-        assert_eq!((recent.lock().lines, recent.lock().bytes), (0, 0));
+        assert_eq!(held(&recent), (0, 0));
     }
 
     #[test]
