@@ -80,6 +80,8 @@ struct Window {
     rows: Vec<usize>,
 }
 
+/// A backlog that brings no line for so long is read.
+const BACKLOG_PAUSE: u64 = 5_000_000_000;
 /// How far around a line's time a decision looks: access lines come later than their requests end.
 const REACH: u64 = 1_000_000_000;
 /// How much further a window is opened at once.
@@ -181,6 +183,12 @@ pub struct Ledger {
     waiting: VecDeque<Waiting>,
     /// Ended requests whose documents are due.
     ended: VecDeque<(u64, TraceId, SpanId)>,
+    /// How many of them were asked already whether they came through the proxy.
+    counted: usize,
+    /// When verdicts were asked for first.
+    born: u64,
+    /// Arrival of the last line, if it came later than it could wait, and when it was read.
+    late: Option<(u64, u64)>,
     pruned_at: u64,
     /// Latest own time of a line on standard error.
     last_own_time: u64,
@@ -216,6 +224,9 @@ impl Ledger {
             },
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
+            counted: 0,
+            born: 0,
+            late: None,
             pruned_at: 0,
             last_own_time: 0,
         }
@@ -257,6 +268,7 @@ impl Ledger {
             .0
             .min(now.0)
             .saturating_add(self.state.settings.wait);
+        self.late = (due <= now.0).then_some((facts.arrival.0, now.0));
         if self.state.process_start == 0 {
             self.state.process_start = facts.time.0;
         }
@@ -342,7 +354,10 @@ impl Ledger {
             && let (Some(trace), Some(span)) = (origin.trace, origin.span.or(origin.proxy_span))
         {
             origin.reported = true;
-            let due = now.0.saturating_add(self.state.settings.wait);
+            let due = origin
+                .end
+                .min(now.0)
+                .saturating_add(self.state.settings.wait);
             self.ended.push_back((due, trace, span));
         }
         let start = Start {
@@ -408,6 +423,10 @@ impl Ledger {
 
     /// Decides every line whose time to wait is over.
     pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
+        if self.born == 0 {
+            self.born = now.0;
+        }
+        self.count_proxied(now);
         self.state.window.to = 0;
         workers::settle(&mut self.state);
         while self.waiting.front().is_some_and(|line| line.due <= now.0) {
@@ -425,6 +444,19 @@ impl Ledger {
         self.prune(now);
     }
 
+    /// Notes of every request that everything is known about whether it came through the proxy.
+    fn count_proxied(&mut self, now: UnixNanos) {
+        while let Some((due, trace, span)) = self.ended.get(self.counted).copied() {
+            if due > now.0 {
+                break;
+            }
+            self.counted += 1;
+            if let Some(row) = self.row(trace, span) {
+                self.state.origins.count_proxied(row);
+            }
+        }
+    }
+
     /// Hands over the documents of requests that ended and whose wait is over.
     pub fn poll_requests(&mut self, now: UnixNanos, mut ended: impl FnMut(RequestEnded)) {
         while let Some((due, trace, span)) = self.ended.front().copied() {
@@ -432,10 +464,10 @@ impl Ledger {
                 break;
             }
             self.ended.pop_front();
+            self.counted = self.counted.saturating_sub(1);
             let Some(row) = self.row(trace, span) else {
                 continue;
             };
-            self.state.origins.count_proxied(row);
             if let Some(request) = self.request(trace, row) {
                 ended(request);
             }
@@ -495,18 +527,29 @@ impl Ledger {
         }
     }
 
+    /// The time up to which lines are decided: behind the clock while a backlog is read.
+    fn progress(&self, now: UnixNanos) -> u64 {
+        match self.late {
+            Some((arrival, at)) if now.0.saturating_sub(at) < BACKLOG_PAUSE => arrival.min(now.0),
+            // a new process has the evidence before it reads the lines that need it
+            None if now.0.saturating_sub(self.born) < BACKLOG_PAUSE => 0,
+            _ => now.0,
+        }
+    }
+
     fn prune(&mut self, now: UnixNanos) {
+        let progress = self.progress(now);
         let keep = self.state.settings.wait.saturating_add(1_000_000_000);
         while self
             .state
             .access_lines
             .front()
-            .is_some_and(|line| line.due.saturating_add(keep) < now.0)
+            .is_some_and(|line| line.due.saturating_add(keep) < progress)
         {
             self.state.access_lines.pop_front();
         }
         let horizon = self.state.settings.horizon;
-        let oldest = self.waiting.front().map_or(now.0, |line| line.time);
+        let oldest = self.waiting.front().map_or(progress, |line| line.time);
         let past = |begun: &u64| begun.saturating_add(keep) < oldest;
         while self.state.rounds.front().is_some_and(past) {
             self.state.rounds.pop_front();
@@ -518,7 +561,7 @@ impl Ledger {
         let oldest = self
             .waiting
             .front()
-            .map_or(now.0, |line| line.time.min(now.0));
+            .map_or(progress, |line| line.time.min(progress));
         self.state
             .origins
             .forget_before(oldest.saturating_sub(horizon));
