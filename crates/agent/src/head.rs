@@ -13,19 +13,20 @@ use correlate::{RequestEnded, Ticket as LedgerTicket};
 use decode::{Decoder, FactBuf, Format, Framed, Framer, FramerSettings};
 use in_tail::{Chunk, ContainerIndex, ContainerInfo, EndReason, Event, FileEnded, FileOpened};
 use model::evidence::{AccessFacts, ProxySide};
-use model::ids::{DocumentId, FileKey};
+use model::ids::FileKey;
 use model::line::{Dialect, Extent, Stream};
 use model::record::Record;
 use model::time::UnixNanos;
 use model::verdict::Verdict;
 use pipeline::head::{Container, Ticket};
-use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, RequestEntry, VerdictLog};
+use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, VerdictLog};
 use telemetry::health::Health;
 
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
 use crate::origin::Origins;
 use crate::recent::Recent;
+use crate::requests::Requests;
 
 /// The state of the head.
 pub(crate) struct Head {
@@ -45,8 +46,7 @@ pub(crate) struct Head {
     first_asked: u64,
     decoder: Decoder,
     record: Record,
-    /// Documents that the log had no room for yet.
-    requests: VecDeque<RequestEntry>,
+    requests: Requests,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
     health: Health,
@@ -89,6 +89,7 @@ const CHUNK_LINES: usize = 8_192;
 pub(crate) struct Parts {
     pub(crate) ledger: SharedLedger,
     pub(crate) log: VerdictLog,
+    pub(crate) requests: Requests,
     pub(crate) order: OrderQueue,
     pub(crate) origins: Origins,
     pub(crate) recent: Recent,
@@ -116,7 +117,7 @@ impl Head {
             first_asked: 0,
             decoder: Decoder::default(),
             record: Record::default(),
-            requests: VecDeque::new(),
+            requests: parts.requests,
             open: HashMap::new(),
             health: parts.health,
             troubled: BTreeSet::new(),
@@ -331,7 +332,11 @@ impl Head {
         );
         match origin.role {
             Role::Service => {
-                let ticket = (!known).then(|| self.offer(origin.number, entry)).flatten();
+                let ticket = if known {
+                    None
+                } else {
+                    self.offer(origin.number, entry)
+                };
                 let ask = self.ask(ticket);
                 let mut names = FactBuf::default();
                 let facts = decode::facts(&self.record, framed.text, framed.time, &mut names);
@@ -437,32 +442,13 @@ impl Head {
             ledger.poll_requests(now, |request| ended.push(request));
         }
         for request in ended {
-            self.request(request);
+            self.requests.add(request, &self.service);
         }
         self.drain();
     }
 
-    fn request(&mut self, ended: RequestEnded) {
-        let time = ended.summary.start;
-        let entry = RequestEntry {
-            id: DocumentId::Request(ended.trace, ended.span),
-            home: time.day(),
-            time,
-            container: self.service.clone(),
-            summary: ended.summary,
-            verdict: ended.verdict,
-        };
-        self.requests.push_back(entry);
-    }
-
     fn drain(&mut self) {
-        while let Some(request) = self.requests.front() {
-            // no room: reading stops, and it is tried again when there is some
-            if self.order.request(&mut self.log, request).is_err() {
-                break;
-            }
-            self.requests.pop_front();
-        }
+        self.requests.drain(&self.order, &mut self.log);
         let written = self
             .order
             .drain(&mut self.log)

@@ -15,6 +15,7 @@ mod head;
 mod lanes;
 mod origin;
 mod recent;
+mod requests;
 mod run;
 mod settings;
 

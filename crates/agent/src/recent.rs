@@ -166,9 +166,10 @@ impl Shared {
 
     fn drop_oldest(&mut self) {
         let most = self.files.iter_mut().max_by_key(|file| file.lines.len());
-        match most.and_then(|file| file.lines.pop_front()) {
-            Some(line) => self.gone(line),
-            None => (self.lines, self.bytes) = (0, 0),
+        if let Some(line) = most.and_then(|file| file.lines.pop_front()) {
+            self.gone(line);
+        } else {
+            (self.lines, self.bytes) = (0, 0);
         }
     }
 

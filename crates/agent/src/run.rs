@@ -31,6 +31,7 @@ use crate::head::{Head, Parts, WAITING_MAX};
 use crate::lanes;
 use crate::origin::Origins;
 use crate::recent::Recent;
+use crate::requests::Requests;
 use crate::settings::Settings;
 
 /// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
@@ -43,6 +44,8 @@ const EXPORT_DELAY: Duration = Duration::from_secs(1);
 const RELEARN_BYTES: u64 = 4 << 20;
 /// How much of the proxy's log is read again after a restart.
 const REREAD_ACCESS_BYTES: u64 = 16 << 20;
+/// Requests of the last hour, in nanoseconds: older ones are not told of again.
+const REMEMBER_REQUESTS: u64 = 3_600_000_000_000;
 /// How often spans that are too old are thrown away, while there is something to do.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
@@ -184,6 +187,7 @@ impl Sidecar {
         let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
+            requests: Requests::recall(&log, environment::now().minus(REMEMBER_REQUESTS)),
             log,
             origins,
             recent,

@@ -27,6 +27,8 @@ mod origins;
 mod owners;
 mod people;
 mod poller;
+mod proxied;
+mod request;
 mod settings;
 mod starts;
 mod steps;

@@ -11,10 +11,12 @@ use model::evidence::{AccessFacts, Phase, SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
-use crate::callmap::{CallMap, Roots, name_key};
+use crate::callmap::{CallMap, Roots};
 use crate::calls::CallKind;
-use crate::origin::{Kind, NO_ENTRY, Origin, RequestFacts};
+use crate::origin::{Kind, NO_ENTRY, Origin};
 use crate::poller::Poller;
+use crate::proxied::Proxied;
+use crate::request::{Request, http_request, rpc_of_path, rpc_request};
 use crate::settings::Settings;
 
 /// All origins, oldest first.
@@ -37,50 +39,6 @@ pub(crate) struct Origins {
 
 /// An origin without an end that has given no sign for so long is not waited for any more.
 const ABANDONED: u64 = 3_600_000_000_000;
-
-/// Whether the proxy's records name every request of the process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Proxied {
-    recorded: u64,
-    bypassed: u64,
-    /// Requests that sent a span of their own, and those that did not.
-    traced: u64,
-    untraced: u64,
-}
-
-/// After so many requests with spans, and few without, all are taken to send them.
-const TRACED_MIN: u64 = 32;
-
-impl Proxied {
-    /// Counts a request of which everything is known by now.
-    fn count(&mut self, origin: &Origin) {
-        let scrape = origin
-            .request
-            .as_ref()
-            .is_some_and(|request| request.path == "/metrics");
-        if origin.complete {
-            self.traced += 1;
-        } else {
-            self.untraced += 1;
-        }
-        match origin.proxy_span {
-            Some(_) => self.recorded += 1,
-            // scrapes come straight to the port
-            None if scrape => {}
-            None => self.bypassed += 1,
-        }
-    }
-
-    /// Whether requests may send no spans: not all are sampled.
-    pub(crate) fn samples(self) -> bool {
-        self.untraced * 20 >= self.traced || self.traced < TRACED_MIN
-    }
-
-    /// Some requests came through the proxy and none around it.
-    pub(crate) fn complete(self) -> bool {
-        self.recorded > 0 && self.bypassed == 0
-    }
-}
 
 /// The root span of one pass of the metrics poller.
 const POLLER_SPAN: &str = "get-metrics";
@@ -475,103 +433,6 @@ impl Origins {
             }
         }
     }
-}
-
-/// A request as its path tells it.
-pub(crate) struct Request {
-    entry: u8,
-    routed: bool,
-    facts: RequestFacts,
-    names: Vec<(model::line::NameKey, Box<str>)>,
-    exact: bool,
-}
-
-impl Request {
-    pub(crate) fn http(method: &str, path: &str, exact: bool, map: Option<&CallMap>) -> Self {
-        let route = map.and_then(|map| map.route(method, path));
-        let (entry, names) = route.unwrap_or((NO_ENTRY, Vec::new()));
-        let named = |(key, value): (&'static str, &str)| Some((name_key(key)?, value.into()));
-        Self {
-            entry,
-            routed: entry != NO_ENTRY,
-            names: names.into_iter().filter_map(named).collect(),
-            facts: RequestFacts {
-                method: method.to_ascii_uppercase(),
-                path: path.to_owned(),
-                ..RequestFacts::default()
-            },
-            exact,
-        }
-    }
-
-    pub(crate) fn rpc(entry: Option<u8>, name: &str) -> Self {
-        let (service, method) = name.split_once('/').unwrap_or(("", name));
-        Self {
-            entry: entry.unwrap_or(NO_ENTRY),
-            routed: entry.is_some(),
-            names: Vec::new(),
-            facts: RequestFacts {
-                grpc: true,
-                method: service.to_owned(),
-                path: method.to_owned(),
-                ..RequestFacts::default()
-            },
-            exact: true,
-        }
-    }
-
-    fn give_to(self, origin: &mut Origin, start: UnixNanos, end: UnixNanos) {
-        origin.kind = Kind::Request {
-            entry: self.entry,
-            routed: self.routed,
-        };
-        let facts = origin.request.get_or_insert_default();
-        if facts.path.is_empty() || (self.exact && !facts.path_exact) {
-            facts.grpc = self.facts.grpc;
-            facts.method = self.facts.method;
-            facts.path = self.facts.path;
-            facts.path_exact = self.exact;
-            origin.names = self.names;
-        }
-        facts.start = start.0;
-        facts.end = end.0.max(facts.end);
-    }
-}
-
-impl RequestFacts {
-    fn same_path(&self, access: &AccessFacts<'_>) -> bool {
-        let path = |text: &str| {
-            text.split('?')
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-        };
-        if self.grpc {
-            let name = path(access.path);
-            return name.ends_with(&format!("/{}", self.path.to_ascii_lowercase()));
-        }
-        self.method.eq_ignore_ascii_case(access.method) && path(&self.path) == path(access.path)
-    }
-}
-
-fn http_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Option<Request> {
-    let (method, path) = span.name.split_once(' ')?;
-    path.starts_with('/')
-        .then(|| Request::http(method, path, false, map))
-}
-
-fn rpc_request(span: &SpanFacts<'_>, map: Option<&CallMap>) -> Request {
-    let entry = map.and_then(|map| map.rpc(span.name));
-    match (span.rpc_service, span.rpc_method) {
-        (Some(service), Some(method)) => Request::rpc(entry, &format!("{service}/{method}")),
-        _ => Request::rpc(entry, span.name),
-    }
-}
-
-fn rpc_of_path<'a>(path: &'a str, map: Option<&CallMap>) -> Option<(Option<u8>, &'a str)> {
-    let name = path.strip_prefix('/')?;
-    let entry = map?.rpc(name)?;
-    Some((Some(entry), name))
 }
 
 /// The goroutine roots that work inside a root span of that name; all of them if it is unknown.
