@@ -4,7 +4,7 @@
 //! `data/callmap.tsv` is generated (`cargo xtask callmap`) from a static analysis of EMCO's call
 //! graph; it is text so that it greps and diffs. One record a line, fields separated by tabs:
 //! ```text
-//! service  NAME                      what follows belongs to this service
+//! service  NAME                      what follows belongs to this service; in order of names
 //! e        http|grpc|loose  NAME     entry point; its position is its index; loose = a gRPC
 //!                                    method that goroutines outside any request call, too
 //! a        ID KIND FLAGS MASK NAME   goroutine root: b = also started without a request,
@@ -15,11 +15,14 @@
 //! ```
 //! Masks are bit sets over entry indices (at most 128) and goroutine ids (at most 64).
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use model::line::{NameKey, Site};
 
 const TABLE: &str = include_str!("../data/callmap.tsv");
+/// Between two services, but for the name.
+const SECTION: &str = "\nservice\t";
 
 /// A set of entry points of one service.
 pub type Entries = u128;
@@ -98,8 +101,7 @@ pub type PathName<'a> = (&'static str, &'a str);
 impl CallMap {
     /// The map of `service` (EMCO's chart name, e.g. `orchestrator`); `None` if the table has none.
     pub fn of(service: &str) -> Option<Self> {
-        let mut lines = TABLE.lines();
-        lines.find(|line| line.strip_prefix("service\t") == Some(service))?;
+        let lines = section(service)?.lines().skip(1);
         let mut map = Self::default();
         for line in lines {
             let fields: Vec<&'static str> = line.split('\t').collect();
@@ -264,6 +266,26 @@ impl Entry {
     }
 }
 
+/// What stands about `service`, from its first line on. The services are in order, so that most of
+/// the table is never looked at and stays out of memory.
+fn section(service: &str) -> Option<&'static str> {
+    let mut rest = TABLE;
+    loop {
+        let middle = rest.floor_char_boundary(rest.len() / 2);
+        let start = rest.get(..middle)?.rfind(SECTION).map_or(0, |at| at + 1);
+        let (before, here) = rest.split_at_checked(start)?;
+        let name = here.get(SECTION.len() - 1..)?.lines().next()?;
+        rest = match service.cmp(name) {
+            Ordering::Equal => return Some(here),
+            Ordering::Less => before,
+            Ordering::Greater => {
+                let next = here.find(SECTION)? + 1;
+                here.get(next..)?
+            }
+        };
+    }
+}
+
 /// What a path parameter names; only parameters whose meaning is the same in log fields.
 pub fn name_key(parameter: &str) -> Option<NameKey> {
     Some(match parameter {
@@ -291,6 +313,11 @@ mod tests {
 
     #[test]
     fn finds_routes_sites_and_texts() {
+        assert!(
+            ["", "aa", "orchestra", "zz"]
+                .iter()
+                .all(|none| CallMap::of(none).is_none())
+        );
         let map = CallMap::of("orchestrator").unwrap();
         let path = "/v2/projects/P1/composite-apps/ca/v1/deployment-intent-groups/dig1/instantiate";
         let (entry, names) = map.route("POST", path).unwrap();
@@ -327,6 +354,7 @@ mod tests {
         for line in TABLE.lines() {
             if let Some(service) = line.strip_prefix("service\t") {
                 let map = CallMap::of(service).unwrap();
+                assert!(CallMap::of(&format!("{service}-")).is_none());
                 assert!(map.entries.len() <= 128, "{service}");
                 assert!(!map.sites.is_empty() && map.roots.len() <= 64, "{service}");
             }
