@@ -31,6 +31,8 @@ pub(crate) struct LedgerSink {
     ledger: SharedLedger,
     /// How late EMCO sends spans: before a gap in the receipt so much is missing, too.
     export_delay: Duration,
+    /// When the spans of this piece came.
+    at: Option<UnixNanos>,
 }
 
 impl LedgerSink {
@@ -38,13 +40,19 @@ impl LedgerSink {
         Self {
             ledger,
             export_delay,
+            at: None,
         }
     }
 }
 
 impl SpanSink for LedgerSink {
     fn span(&mut self, span: &SpanFacts<'_>) {
-        self.ledger.lock().span(span, now());
+        let at = *self.at.get_or_insert_with(now);
+        self.ledger.lock().span(span, at);
+    }
+
+    fn end_of_piece(&mut self) {
+        self.at = None;
     }
 
     fn gap(&mut self, from: UnixNanos, to: UnixNanos) {

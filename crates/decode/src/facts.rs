@@ -28,35 +28,21 @@ const TOKEN_DIGITS_MIN: usize = 6;
 const TEMPORARY: [&[u8]; 3] = [b"helm-tmpl-", b"k8s-ext-", b"rsync-config-"];
 
 /// Room for the names of one line; cheap to make anew for each.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FactBuf<'a> {
-    names: [Name<'a>; NAMES_MAX],
-    length: usize,
-}
-
-impl Default for FactBuf<'_> {
-    fn default() -> Self {
-        const NONE: Name<'_> = Name {
-            key: NameKey::Token,
-            value: "",
-        };
-        Self {
-            names: [NONE; NAMES_MAX],
-            length: 0,
-        }
-    }
+    names: Vec<Name<'a>>,
 }
 
 impl<'a> FactBuf<'a> {
     fn add(&mut self, key: NameKey, value: &'a str) {
-        let used = self.names.get(..self.length).unwrap_or_default();
-        if value.is_empty() || used.contains(&Name { key, value }) {
+        let name = Name { key, value };
+        if value.is_empty() || self.names.len() >= NAMES_MAX || self.names.contains(&name) {
             return;
         }
-        if let Some(free) = self.names.get_mut(self.length) {
-            *free = Name { key, value };
-            self.length += 1;
+        if self.names.capacity() == 0 {
+            self.names.reserve_exact(NAMES_MAX / 2);
         }
+        self.names.push(name);
     }
 }
 
@@ -67,7 +53,7 @@ pub fn facts<'b, 'a: 'b>(
     arrival: UnixNanos,
     buffer: &'b mut FactBuf<'a>,
 ) -> LineFacts<'b> {
-    buffer.length = 0;
+    buffer.names.clear();
     let own_time =
         matches!(record.dialect, Dialect::Logrus | Dialect::Klog) && record.time != arrival;
     let (site, message) = (site(record, text), message(record, text));
@@ -89,7 +75,7 @@ pub fn facts<'b, 'a: 'b>(
         severity: record.severity,
         site: (!site.file.is_empty()).then_some(site),
         message,
-        names: buffer.names.get(..buffer.length).unwrap_or_default(),
+        names: &buffer.names,
         access: (record.dialect == Dialect::CommonLog)
             .then(|| access(text))
             .flatten(),

@@ -38,8 +38,8 @@ impl<'a> Fields<'a> {
         record.scratch.shrink_to(KEEP_BYTES);
         Self {
             suspicious: secrets::suspicious(text),
-            // nearly every line is ASCII, which is found out four times as fast
-            valid: text.is_ascii() || std::str::from_utf8(text).is_ok(),
+            // nearly every line is ASCII, which is found out sooner
+            valid: is_ascii(text) || std::str::from_utf8(text).is_ok(),
             text,
             record,
             buffers,
@@ -196,6 +196,15 @@ impl<'a> Fields<'a> {
             Key::Schema(_) => false,
         })
     }
+}
+
+/// The same as the standard library's, but a word at a time however it is compiled.
+fn is_ascii(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let seen = words
+        .iter()
+        .fold(0, |seen, word| seen | u64::from_ne_bytes(*word));
+    seen & u64::from_ne_bytes([0x80; 8]) == 0 && rest.is_ascii()
 }
 
 /// Appends a key in `[a-z0-9_]`: other characters become one underscore, none at the ends.

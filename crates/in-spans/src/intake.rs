@@ -12,9 +12,11 @@ use crate::scan::SpanScratch;
 use crate::splitter::{Piece, Splitter};
 
 /// What all bodies share: where pieces go.
-pub(crate) struct Store<J, S> {
-    journal: J,
-    sink: Arc<Mutex<S>>,
+///
+/// Journal and sink are called through a pointer: once a piece and once a span.
+pub(crate) struct Store {
+    journal: Box<dyn Journal>,
+    sink: Arc<Mutex<dyn SpanSink>>,
     metrics: Metrics,
     scratch: SpanScratch,
     /// Since when the journal has not been taking pieces.
@@ -22,15 +24,19 @@ pub(crate) struct Store<J, S> {
 }
 
 /// One body.
-pub(crate) struct Intake<'a, J, S> {
+pub(crate) struct Intake<'a> {
     splitter: Splitter,
-    store: &'a Mutex<Store<J, S>>,
+    store: &'a Mutex<Store>,
 }
 
-impl<J: Journal, S: SpanSink> Store<J, S> {
-    pub(crate) fn new(journal: J, sink: Arc<Mutex<S>>, metrics: Metrics) -> Self {
+impl Store {
+    pub(crate) fn new(
+        journal: impl Journal + 'static,
+        sink: Arc<Mutex<dyn SpanSink>>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
-            journal,
+            journal: Box::new(journal),
             sink,
             metrics,
             scratch: SpanScratch::default(),
@@ -87,8 +93,8 @@ impl<J: Journal, S: SpanSink> Store<J, S> {
     }
 }
 
-impl<'a, J: Journal, S: SpanSink> Intake<'a, J, S> {
-    pub(crate) fn new(store: &'a Mutex<Store<J, S>>) -> Self {
+impl<'a> Intake<'a> {
+    pub(crate) fn new(store: &'a Mutex<Store>) -> Self {
         Self {
             splitter: Splitter::new(),
             store,
@@ -127,7 +133,7 @@ impl<'a, J: Journal, S: SpanSink> Intake<'a, J, S> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

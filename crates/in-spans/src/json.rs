@@ -369,3 +369,40 @@ const fn marks(word: u64) -> u64 {
 const fn control_marks(word: u64) -> u64 {
     !(((word & LOW) + ONES * 0x60) | word) & !LOW
 }
+
+/// Whether there are bytes below a space, and bytes beyond ASCII; a word at a time.
+pub(crate) fn unusual(bytes: &[u8]) -> (bool, bool) {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last.iter_mut()
+        .zip(rest)
+        .for_each(|(place, byte)| *place = *byte);
+    let (mut control, mut high) = (0, 0);
+    for word in words.iter().chain([&last]) {
+        let word = u64::from_le_bytes(*word);
+        control |= control_marks(word);
+        high |= word;
+    }
+    (control != 0, high & !LOW != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusual_bytes_are_found_anywhere() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = [b'~'; 20];
+                bytes[at] = byte;
+                assert_eq!(
+                    unusual(&bytes),
+                    (byte < 0x20, byte >= 0x80),
+                    "{byte} at {at}"
+                );
+            }
+        }
+        assert_eq!(unusual(b""), (false, false));
+    }
+}

@@ -13,7 +13,7 @@ use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
-use crate::json::{Scanner, Stop};
+use crate::json::{self, Scanner, Stop};
 use crate::text::Text;
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
@@ -75,16 +75,12 @@ pub(crate) fn scan_span(text: &[u8], at: usize) -> Result<(RawSpan, usize), Faul
     let (mut result, mut end) = scan(text, at, false);
     let scanned = text.get(at..end).unwrap_or_default();
     // One pass over all bytes costs less than a look for these two in every string.
-    let (least, greatest) = scanned
-        .iter()
-        .fold((u8::MAX, 0_u8), |(least, greatest), byte| {
-            ((*byte).min(least), (*byte).max(greatest))
-        });
-    if least < 0x20 {
+    let (control, beyond_ascii) = json::unusual(scanned);
+    if control {
         (result, end) = scan(text, at, true);
     }
     let span = result.map_err(|stop| fault(end, stop.kind()))?;
-    if greatest < 0x80 {
+    if !beyond_ascii {
         return Ok((span, end));
     }
     match std::str::from_utf8(scanned) {

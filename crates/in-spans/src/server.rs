@@ -61,9 +61,14 @@ impl Receiver {
         J: Journal + 'static,
         S: SpanSink + 'static,
     {
+        let store = Store::new(journal, sink, self.metrics.clone());
+        self.serve_store(store, stop).await;
+    }
+
+    async fn serve_store(self, store: Store, stop: CancellationToken) {
         let handler = Arc::new(Handler {
             settings: self.settings,
-            store: Mutex::new(Store::new(journal, sink, self.metrics.clone())),
+            store: Mutex::new(store),
             metrics: self.metrics,
         });
         let answer = move |request| {
@@ -74,13 +79,13 @@ impl Receiver {
     }
 }
 
-struct Handler<J, S> {
+struct Handler {
     settings: Settings,
-    store: Mutex<Store<J, S>>,
+    store: Mutex<Store>,
     metrics: Metrics,
 }
 
-impl<J: Journal, S: SpanSink> Handler<J, S> {
+impl Handler {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/api/v2/spans") => self.spans(request).await,
@@ -129,7 +134,7 @@ impl<J: Journal, S: SpanSink> Handler<J, S> {
         &self,
         body: &mut Incoming,
         headers: &HeaderMap,
-        intake: &mut Intake<'_, J, S>,
+        intake: &mut Intake<'_>,
     ) -> Result<(), Error> {
         let deadline = Instant::now() + self.settings.body_time_max;
         let limit = self.settings.body_bytes_max;
