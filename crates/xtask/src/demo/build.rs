@@ -1,7 +1,7 @@
 //! The programs of the demo: built in their release form, with cargo's own progress.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -66,7 +66,9 @@ pub(crate) fn generate(programs: &Programs, folder: &Path, seed: u64) -> Result<
         .arg("--out")
         .arg(folder)
         .arg("--seed")
-        .arg(seed.to_string());
+        .arg(seed.to_string())
+        // what it counted would stand in front of the result
+        .stdout(Stdio::null());
     let status = Group::spawn("emco-lab generate", &mut command)?.wait(GENERATE_BOUND)?;
     ensure!(status.success(), "emco-lab generate failed with {status}");
     Ok(())
