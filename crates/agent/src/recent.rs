@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::document::push_short;
 use model::record::{Field, Record};
 use pipeline::FileIndex;
 
@@ -77,7 +76,7 @@ impl Recent {
         line.offset = offset;
         line.awaited = self.lanes;
         line.text.clear();
-        push_short(&mut line.text, text);
+        line.text.extend_from_slice(text);
         std::mem::swap(&mut line.record, record);
         line.bytes =
             text.len() + line.record.scratch.len() + line.record.fields.len() * size_of::<Field>();
