@@ -6,7 +6,7 @@
 //! ```
 //! Everything here is synchronous; [`crate::run`] calls it when something came in or is due.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use correlate::{RequestEnded, Ticket as LedgerTicket};
@@ -39,7 +39,7 @@ pub(crate) struct Head {
     proxy_container: String,
     zone_offset_seconds: i32,
     containers: HashMap<ContainerIndex, Follow>,
-    files: HashMap<u32, FileIndex>,
+    files: BTreeMap<u32, FileIndex>,
     /// Lines the ledger has, in its order; those that are only evidence have no ticket.
     asked: VecDeque<Option<Ticket>>,
     next_ticket: u64,
@@ -111,7 +111,7 @@ impl Head {
             proxy_container: parts.proxy_container,
             zone_offset_seconds: parts.zone_offset_seconds,
             containers: HashMap::new(),
-            files: HashMap::new(),
+            files: BTreeMap::new(),
             asked: VecDeque::new(),
             next_ticket: 0,
             first_asked: 0,

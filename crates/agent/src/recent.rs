@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::document::push_short;
 use model::record::{Field, Record};
 use pipeline::FileIndex;
 
@@ -76,7 +77,7 @@ impl Recent {
         line.offset = offset;
         line.awaited = self.lanes;
         line.text.clear();
-        line.text.extend_from_slice(text);
+        push_short(&mut line.text, text);
         std::mem::swap(&mut line.record, record);
         line.bytes =
             text.len() + line.record.scratch.len() + line.record.fields.len() * size_of::<Field>();

@@ -16,7 +16,6 @@
 //! Masks are bit sets over entry indices (at most 128) and goroutine ids (at most 64).
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use model::line::{NameKey, Site};
 
@@ -91,7 +90,8 @@ struct Statement {
 pub struct CallMap {
     entries: Vec<Entry>,
     roots: Vec<Root>,
-    sites: HashMap<u32, Vec<Statement>>,
+    /// By line.
+    sites: Vec<(u32, Statement)>,
     texts: Vec<(&'static str, Reach)>,
 }
 
@@ -131,12 +131,12 @@ impl CallMap {
                         background: hex64(background),
                         startup: flags.contains('u'),
                     };
-                    let statements = map.sites.entry(line.parse().unwrap_or(0)).or_default();
-                    statements.push(Statement {
+                    let statement = Statement {
                         file,
                         function,
                         reach,
-                    });
+                    };
+                    map.sites.push((line.parse().unwrap_or(0), statement));
                     if *text != "-" {
                         map.texts.push((text, reach));
                     }
@@ -144,15 +144,20 @@ impl CallMap {
                 _ => {}
             }
         }
+        map.sites.sort_by_key(|(line, _)| *line);
+        map.sites.shrink_to_fit();
         Some(map)
     }
 
     /// From where the statement at `site` can be reached; `None` if the table does not know it.
     pub fn site(&self, site: &Site<'_>) -> Option<Reach> {
-        let statements = self.sites.get(&site.line)?;
+        let from = self.sites.partition_point(|(line, _)| *line < site.line);
         let find = |function: &str| {
-            let own = |own: &&Statement| own.function == function && own.file == site.file;
-            statements.iter().find(own).map(|own| own.reach)
+            let behind = self.sites.get(from..).unwrap_or_default().iter();
+            let mut here = behind.take_while(|(line, _)| *line == site.line);
+            let own = |own: &Statement| own.function == function && own.file == site.file;
+            here.find(|(_, statement)| own(statement))
+                .map(|(_, statement)| statement.reach)
         };
         find(site.function).or_else(|| {
             // Go 1.21 renamed the literals of package variables

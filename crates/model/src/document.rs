@@ -113,7 +113,8 @@ pub fn push_short(out: &mut Vec<u8>, bytes: &[u8]) {
         0..4 => bytes.iter().for_each(|byte| out.push(*byte)),
         4..8 => push_blocks::<4>(out, bytes),
         8..16 => push_blocks::<8>(out, bytes),
-        16..128 => push_blocks::<16>(out, bytes),
+        16..64 => push_blocks::<16>(out, bytes),
+        64..1024 => push_blocks::<64>(out, bytes),
         _ => out.extend_from_slice(bytes),
     }
 }
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn short_and_long_runs_are_appended_as_they_are() {
-        let bytes: Vec<u8> = (0..=255).collect();
+        let bytes: Vec<u8> = (0..=255).cycle().take(1_100).collect();
         for length in 0..bytes.len() {
             let mut out = vec![0xaa];
             push_short(&mut out, &bytes[..length]);

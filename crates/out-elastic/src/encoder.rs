@@ -179,7 +179,7 @@ impl Visitor for Fields<'_> {
             .constants
             .entry(constants.revision)
             .or_insert_with(|| encode_constants(constants));
-        self.out.extend_from_slice(encoded);
+        push_short(self.out, encoded);
     }
 
     fn begin(&mut self, key: &str) {

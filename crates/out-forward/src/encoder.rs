@@ -163,11 +163,11 @@ impl Visitor for Fields<'_> {
         } = &mut *self.encoder;
         let known = |(revision, _): &&(u64, Encoded)| *revision == constants.revision;
         let pairs = if let Some((_, encoded)) = cache.iter().find(known) {
-            self.out.extend_from_slice(&encoded.bytes);
+            push_short(self.out, &encoded.bytes);
             encoded.pairs
         } else {
             let encoded = Encoded::from(constants);
-            self.out.extend_from_slice(&encoded.bytes);
+            push_short(self.out, &encoded.bytes);
             if cache.len() >= CACHED_MAX {
                 cache.clear();
             }
