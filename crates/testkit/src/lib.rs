@@ -8,6 +8,7 @@
 //! | [`oracle`] | was every line delivered exactly once, by id and by content? |
 //! | [`truth`] | is what the lines claim (request, person) what really happened? |
 //! | [`latency`] | how long did it take? |
+//! | [`peers`] | what do servers say that somebody else wrote? |
 //! | [`faults`] | what happens when the network cuts, stalls or closes in the middle? |
 //!
 //! ```text
@@ -33,5 +34,6 @@ pub mod faults;
 pub mod latency;
 pub mod manifest;
 pub mod oracle;
+pub mod peers;
 pub mod stored;
 pub mod truth;

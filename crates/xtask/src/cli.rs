@@ -24,7 +24,7 @@ enum Command {
     /// Check the rules that neither the compiler nor clippy enforces.
     Tidy,
     /// Install the real servers that the tests deliver to.
-    Peers,
+    Peers(peers::Args),
     /// Measure the product.
     Bench(bench::Args),
     /// Play all recordings and some generated ones; print the tables of docs/benchmarks.md.
@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
-        Command::Peers => peers::run(),
+        Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Dist => dist::run(),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::ports::Ports;
 use crate::child::{Group, log_file};
+use crate::peers::Peer;
 use crate::{http, interrupt, peers, say};
 
 const START_BOUND: Duration = Duration::from_mins(2);
@@ -31,7 +32,7 @@ impl RealPeers {
     /// Installs what is not there, starts both with their data in `folder` and waits until they
     /// answer.
     pub(crate) fn start(folder: &Path, ports: &mut Ports) -> Result<Self> {
-        peers::run()?;
+        peers::install(&[Peer::Forward, Peer::Elasticsearch])?;
         let home = peers::directory();
         let (forward, elasticsearch) = (ports.take()?, ports.take()?);
         let entries = folder.join("forward.ndjson");

@@ -6,11 +6,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
+/// How long fetching one thing may take.
+pub(super) const FETCH_BOUND: Duration = Duration::from_mins(10);
 /// The file that keeps the recipe's text.
 const MARK: &str = ".recipe";
 
@@ -56,7 +59,8 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-fn clear(folder: &Path) -> Result<()> {
+/// Removes a folder with all that is in it, if it is there.
+pub(super) fn clear(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", folder.display()))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::{interrupt, say};
+use crate::{interrupt, peers, say};
 
 pub(crate) use count::Count;
 
@@ -55,6 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.full {
         steps.extend_from_slice(steps::FULL);
     }
+    // Held until everything is over: what still runs then ends with it.
+    let _peers = peers::begin();
     let mut done = Vec::new();
     for step in steps {
         // Between two steps, and inside each, Ctrl-C ends everything.

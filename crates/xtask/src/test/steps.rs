@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Count, Step};
 use crate::demo::build;
+use crate::peers::Peer;
 use crate::{child, peers, say, tidy, workspace};
 
 const NEXTEST: &str = "0.9.151";
@@ -31,6 +32,14 @@ pub(super) const GATE: &[Step] = &[
         run: corpus,
     },
     Step {
+        name: "docs",
+        run: docs,
+    },
+    Step {
+        name: "release build",
+        run: release_build,
+    },
+    Step {
         name: "peers",
         run: install_peers,
     },
@@ -41,14 +50,6 @@ pub(super) const GATE: &[Step] = &[
     Step {
         name: "doc tests",
         run: doc_tests,
-    },
-    Step {
-        name: "docs",
-        run: docs,
-    },
-    Step {
-        name: "release build",
-        run: release_build,
     },
     Step {
         name: "real peers",
@@ -141,8 +142,16 @@ fn corpus() -> Result<Count> {
     Ok(Count::PASSED)
 }
 
+/// Began with the gate; what is not there yet is waited for. Where the gate runs unattended every
+/// peer has to be there; elsewhere the tests that miss one say so.
 fn install_peers() -> Result<Count> {
-    peers::run().map(|_| Count::PASSED)
+    match peers::install(&Peer::ALL) {
+        Err(error) if !workspace::is_ci() => {
+            say::note(format_args!("{error:#}"));
+            Ok(Count::PASSED)
+        }
+        outcome => outcome.map(|()| Count::PASSED),
+    }
 }
 
 /// Apart from the runs that need it, so that their bounds are about what they do.
