@@ -6,14 +6,17 @@ use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use net::{Server, ServerSettings};
 use prometheus::Registry;
+use telemetry::exposition::{Format, render_as};
 use telemetry::health::Health;
+use telemetry::side_table::SideTable;
 use tokio_util::sync::CancellationToken;
 
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The revision this was built from, where the build says it.
+const REVISION: Option<&str> = option_env!("EMCO_OBSERVER_REVISION");
 
 /// What can be asked about the sidecar as long as it is up, whatever its state.
 pub(crate) struct Page {
@@ -28,9 +31,10 @@ impl Page {
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
         let registry = Registry::new();
         let health = Health::new(&registry)?;
+        telemetry::build::register(&registry, env!("CARGO_PKG_VERSION"), REVISION)?;
         let background = CancellationToken::new();
-        let (shown, stop) = (registry.clone(), background.clone());
-        tokio::spawn(serve(address, shown, health.clone(), stop));
+        let shown = (registry.clone(), SideTable::default());
+        tokio::spawn(serve(address, shown, health.clone(), background.clone()));
         Ok(Self {
             registry,
             health,
@@ -55,7 +59,12 @@ impl Page {
 
 /// Serves `/metrics` and `/health` until `stop`. A page that cannot be served is a degradation, no
 /// reason to end.
-async fn serve(address: SocketAddr, registry: Registry, health: Health, stop: CancellationToken) {
+async fn serve(
+    address: SocketAddr,
+    (registry, side): (Registry, SideTable),
+    health: Health,
+    stop: CancellationToken,
+) {
     let settings = ServerSettings {
         connections_max: 16,
         ..ServerSettings::default()
@@ -65,7 +74,7 @@ async fn serve(address: SocketAddr, registry: Registry, health: Health, stop: Ca
         Err(error) => return health.set("admin", net::chain(&error)),
     };
     let answer = move |request: Request<Incoming>| {
-        let answer = answer(&request, &registry, &health);
+        let answer = answer(&request, &registry, &side, &health);
         async move { answer }
     };
     server.serve(answer, stop).await;
@@ -74,17 +83,23 @@ async fn serve(address: SocketAddr, registry: Registry, health: Health, stop: Ca
 fn answer(
     request: &Request<Incoming>,
     registry: &Registry,
+    side: &SideTable,
     health: &Health,
 ) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match telemetry::exposition::render(registry) {
-            Ok(page) => respond(StatusCode::OK, TEXT_FORMAT, page),
-            Err(error) => respond(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain",
-                error.to_string(),
-            ),
-        },
+        (&Method::GET, "/metrics") => {
+            let accept = request.headers().get_all(ACCEPT).iter();
+            let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+            let format = Format::negotiate(&accept.join(","));
+            match render_as(format, registry, side) {
+                Ok(page) => respond(StatusCode::OK, format.content_type(), page),
+                Err(error) => respond(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "text/plain",
+                    net::chain(&error),
+                ),
+            }
+        }
         (&Method::GET, "/health") => respond(StatusCode::OK, "application/json", health.to_json()),
         _ => respond(
             StatusCode::NOT_FOUND,

@@ -3,7 +3,8 @@
 //! | question | answered by |
 //! |---|---|
 //! | what happened? | [`logs`]: JSON lines on stderr, limited per call site, secrets masked |
-//! | how much, how often? | a [`prometheus::Registry`] that each part fills, rendered by [`exposition`] |
+//! | how much, how often? | a [`prometheus::Registry`] that each part fills, rendered by [`exposition`]; exemplars in a [`side_table`] |
+//! | which build is this? | [`build`] |
 //! | what does it cost? | [`process`] (memory, descriptors, switches) and [`cpu`] (seconds by kind of work) |
 //! | is anything wrong now? | [`health`]: one reason a part, as JSON |
 //!
@@ -18,12 +19,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod build;
 pub mod cpu;
 pub mod exposition;
 pub mod health;
 pub mod logs;
 pub mod process;
+pub mod side_table;
 
+mod encoder;
 mod error;
 mod limit;
 mod mask;

@@ -12,6 +12,7 @@ use crate::{child, say, workspace};
 const TARGET: &str = "x86_64-unknown-linux-musl";
 const BUILD_BOUND: Duration = Duration::from_mins(30);
 const INSTALL_BOUND: Duration = Duration::from_mins(5);
+const REVISION_BOUND: Duration = Duration::from_secs(10);
 
 /// A built sidecar.
 #[derive(Debug)]
@@ -85,11 +86,24 @@ fn cargo_build(arguments: &[&str]) -> Result<()> {
         .args(["build", "--locked", "--package", "agent"])
         .args(["--bin", "emco-observer"])
         .args(arguments);
+    if let Some(revision) = revision() {
+        command.env("EMCO_OBSERVER_REVISION", revision);
+    }
     let finished = child::run_shown("cargo build", &mut command, BUILD_BOUND, |_| false)?;
     if !finished.status.success() {
         bail!("cargo build failed with {}", finished.status);
     }
     Ok(())
+}
+
+/// What is built: the commit, and whether files differ from it. Not known outside a checkout.
+fn revision() -> Option<String> {
+    let mut describe = Command::new("git");
+    describe
+        .args(["describe", "--always", "--abbrev=12", "--dirty"])
+        .current_dir(workspace::root());
+    let text = child::output("git describe", &mut describe, REVISION_BOUND).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// A sidecar that was built elsewhere.
