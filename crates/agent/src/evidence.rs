@@ -12,6 +12,10 @@ use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
 
+/// A request has ended its first call so long after it began, in nanoseconds (28 ms was seen): one
+/// that began earlier has shown a span.
+const FIRST_CALL: u64 = 250_000_000;
+
 /// The ledger, shared by those who bring evidence and the head, which asks for verdicts.
 #[derive(Clone)]
 pub(crate) struct SharedLedger(Arc<Mutex<Ledger>>);
@@ -43,6 +47,17 @@ impl LedgerSink {
             at: None,
         }
     }
+
+    /// From when on spans can have arrived that are missing, as [`SpanSink::gap`] takes it: the
+    /// process before this one lived until `alive_until`, and what it received is known.
+    pub(crate) fn missing_since(&self, alive_until: UnixNanos) -> UnixNanos {
+        let seen = self.ledger.lock().spans_until().minus(FIRST_CALL);
+        seen.min(alive_until).plus(self.delay()).max(alive_until)
+    }
+
+    fn delay(&self) -> u64 {
+        u64::try_from(self.export_delay.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl SpanSink for LedgerSink {
@@ -56,8 +71,11 @@ impl SpanSink for LedgerSink {
     }
 
     fn gap(&mut self, from: UnixNanos, to: UnixNanos) {
-        let delay = u64::try_from(self.export_delay.as_nanos()).unwrap_or(u64::MAX);
-        self.ledger.lock().gap(from.minus(delay), to);
+        let mut ledger = self.ledger.lock();
+        if from == UnixNanos(0) {
+            ledger.history_lost(to);
+        }
+        ledger.gap(from.minus(self.delay()), to);
     }
 }
 
@@ -89,9 +107,9 @@ impl Journal for SpanJournal {
     }
 }
 
-/// Gives the ledger what the spool kept from before a restart. Answers whether the spool still holds
-/// everything since the service's first span.
-pub(crate) fn rebuild(spool: &Spool, sink: &mut LedgerSink, meter: &Meter) -> bool {
+/// Gives the ledger what the spool kept from before a restart. Answers the moment before which
+/// evidence is missing, if it is.
+pub(crate) fn rebuild(spool: &Spool, sink: &mut LedgerSink, meter: &Meter) -> Option<UnixNanos> {
     let mut reader = spool.reader(spool.first());
     let replayed = meter.within(Work::Spans, || in_spans::replay(&mut reader, sink));
     match replayed {
@@ -99,11 +117,20 @@ pub(crate) fn rebuild(spool: &Spool, sink: &mut LedgerSink, meter: &Meter) -> bo
             if spans > 0 {
                 tracing::info!(spans, "evidence rebuilt from the spool");
             }
-            spool.first() == spool::Position::default()
+            spool.is_trimmed().then(|| oldest(spool))
         }
         Err(error) => {
             tracing::error!(%error, "kept spans cannot be read; lines of that time may stay without a person");
-            false
+            Some(now())
         }
+    }
+}
+
+/// When the oldest spans that are kept arrived; now if there are none.
+fn oldest(spool: &Spool) -> UnixNanos {
+    let mut reader = spool.reader(spool.first());
+    match reader.next() {
+        Ok(Some(batch)) => UnixNanos(batch.at),
+        _ => now(),
     }
 }

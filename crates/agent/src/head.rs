@@ -52,6 +52,7 @@ pub(crate) struct Head {
     health: Health,
     /// Directories and files that could not be read when they were looked at last.
     troubled: BTreeSet<PathBuf>,
+    first_line: Option<UnixNanos>,
 }
 
 /// A container that is followed.
@@ -121,6 +122,7 @@ impl Head {
             open: HashMap::new(),
             health: parts.health,
             troubled: BTreeSet::new(),
+            first_line: None,
         }
     }
 
@@ -130,6 +132,11 @@ impl Head {
         if self.troubled.len() < TROUBLED_MAX {
             self.troubled.insert(path.to_owned());
         }
+    }
+
+    /// Time of the first line of the service that was read.
+    pub(crate) const fn first_line(&self) -> Option<UnixNanos> {
+        self.first_line
     }
 
     /// Whether another chunk may come.
@@ -186,7 +193,7 @@ impl Head {
                 number: Container(number),
                 name: info.name.clone(),
                 plain,
-                starting: true,
+                starting: false,
             },
         );
     }
@@ -293,8 +300,11 @@ impl Head {
             plain: *plain,
         };
         run(framer, now, &mut |framed| {
-            if std::mem::take(starting) && origin.role == Role::Service {
-                self.ledger.lock().process_started(framed.time);
+            if origin.role == Role::Service {
+                self.first_line.get_or_insert(framed.time);
+                if std::mem::take(starting) {
+                    self.ledger.lock().process_started(framed.time);
+                }
             }
             self.line(&framed, origin, now);
         });

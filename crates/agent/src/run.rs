@@ -38,8 +38,8 @@ use crate::settings::Settings;
 const DECIDE_EVERY: Duration = Duration::from_millis(250);
 /// Beyond so many lines that wait, verdicts are taken as soon as they are due.
 const CROWD_LINES: usize = 256;
-/// How long EMCO's exporter may hold a span back.
-const EXPORT_DELAY: Duration = Duration::from_secs(1);
+/// How long EMCO's exporter may hold a span back: twice OpenTelemetry's default.
+const EXPORT_DELAY: Duration = Duration::from_secs(10);
 /// How much of the service's own log is read again after a restart, to learn what it teaches.
 const RELEARN_BYTES: u64 = 4 << 20;
 /// How much of the proxy's log is read again after a restart.
@@ -110,6 +110,8 @@ struct Sidecar {
     trimmed: Instant,
     process: Process,
     meter: Meter,
+    /// Since when spans are taken, until it is known whether the service began before.
+    newborn: Option<UnixNanos>,
     lane_names: Vec<&'static str>,
     /// Ends the parts that serve as long as lanes deliver.
     background: CancellationToken,
@@ -137,14 +139,14 @@ impl Sidecar {
         let spool = open_spool(settings, &queues)?;
         let ledger = new_ledger(settings);
         let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY);
-        let complete = rebuild(&spool, &mut sink, &meter);
-        if let Some(alive_until) = claim.alive_until {
-            note_downtime(&mut sink, &spool, alive_until);
-            if !complete {
-                ledger.lock().history_lost();
-            }
+        if let Some(lost_before) = rebuild(&spool, &mut sink, &meter) {
+            ledger.lock().history_lost(lost_before);
         }
         let receiver = bind_receiver(settings, registry, health).await?;
+        let listening = environment::now();
+        if let Some(alive_until) = claim.alive_until {
+            note_downtime(&mut sink, &spool, alive_until, listening);
+        }
         if let Some(receiver) = receiver {
             let journal = SpanJournal::new(spool.clone());
             let sink = Arc::new(std::sync::Mutex::new(LedgerSink::new(
@@ -214,6 +216,7 @@ impl Sidecar {
             trimmed: Instant::now(),
             process,
             meter,
+            newborn: claim.alive_until.is_none().then_some(listening),
             lane_names,
             background: background.clone(),
             _claim: claim,
@@ -277,6 +280,12 @@ impl Sidecar {
     /// Takes verdicts, asks the hub, forgets what is too old.
     fn step(&mut self) {
         let now = environment::now();
+        if let (Some(listening), Some(first)) = (self.newborn, self.head.first_line()) {
+            self.newborn = None;
+            if first < listening {
+                note_late_start(&self.ledger, &self.spool, listening);
+            }
+        }
         let (head, ledger, hub) = (&mut self.head, &self.ledger, &self.hub);
         self.meter.within(Work::Lines, || {
             head.flush_idle(now);
@@ -432,13 +441,36 @@ fn new_ledger(settings: &Settings) -> SharedLedger {
 
 /// There was a process before this one: what was sent while nobody listened is missing. The journal
 /// remembers that, too: this process may end before it has decided the lines of that time.
-fn note_downtime(sink: &mut LedgerSink, spool: &Spool, alive_until: UnixNanos) {
-    let now = environment::now();
-    sink.gap(alive_until, now);
+///
+/// EMCO sends spans in the order of their ends, so what ended before the last span that came is here.
+fn note_downtime(
+    sink: &mut LedgerSink,
+    spool: &Spool,
+    alive_until: UnixNanos,
+    listening: UnixNanos,
+) {
+    let from = sink.missing_since(alive_until);
+    sink.gap(from, listening);
     let mut journal = SpanJournal::new(spool.clone());
-    if let Err(error) = in_spans::note_gap(&mut journal, alive_until, now) {
+    if let Err(error) = in_spans::note_gap(&mut journal, from, listening) {
         let error = net::chain(&error);
         tracing::warn!(error, "the time without a sidecar cannot be remembered");
+    }
+}
+
+/// The service was at work before anybody listened: what it did then is not known.
+fn note_late_start(ledger: &SharedLedger, spool: &Spool, listening: UnixNanos) {
+    tracing::info!(
+        "the service was at work before this sidecar; its first lines stay without a person"
+    );
+    let mut ledger = ledger.lock();
+    ledger.history_lost(listening);
+    ledger.gap(UnixNanos(0), listening);
+    drop(ledger);
+    let mut journal = SpanJournal::new(spool.clone());
+    if let Err(error) = in_spans::note_gap(&mut journal, UnixNanos(0), listening) {
+        let error = net::chain(&error);
+        tracing::warn!(error, "the late start cannot be remembered");
     }
 }
 

@@ -233,7 +233,7 @@ fn candidate(
     if printed.receipt && origin.first_call < line.time.saturating_sub(line.slack) {
         return Err(Rule::CodePosition);
     }
-    if !state.starts.overflow && acts_on_another(state, origin, printed) {
+    if !state.forgot_starts() && acts_on_another(state, origin, printed) {
         return Err(Rule::AppContext);
     }
     Ok(match kind {

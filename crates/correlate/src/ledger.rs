@@ -62,6 +62,8 @@ pub(crate) struct State {
     /// Latest end of a span.
     pub(crate) spans_until: u64,
     pub(crate) gaps: Vec<(u64, u64)>,
+    /// Of what happened before, nothing is known; 0 if everything is.
+    pub(crate) lost_before: u64,
     pub(crate) tokens: Tokens,
     /// The rows that can matter to the lines that are decided now.
     window: Window,
@@ -155,6 +157,11 @@ impl State {
         })
     }
 
+    /// Whether goroutines may be at work that nobody here saw start.
+    pub(crate) fn forgot_starts(&self) -> bool {
+        self.starts.overflow || self.lost_before > 0
+    }
+
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
         let forgotten = self.origins.forgotten;
         self.gaps
@@ -217,6 +224,7 @@ impl Ledger {
                 people: People::default(),
                 starts: Starts::default(),
                 gaps: Vec::new(),
+                lost_before: 0,
                 tokens: Tokens::default(),
                 window: Window::default(),
                 access_lines: VecDeque::new(),
@@ -233,19 +241,23 @@ impl Ledger {
     }
 
     /// The process began to print at `time` (a container start). Whatever ran before is over; lines
-    /// of the old process that still wait can be anybody's.
+    /// of the old process that still wait can be anybody's. What is known of the new process already
+    /// stays: after a restart of the sidecar its spans come before its lines.
     pub fn process_started(&mut self, time: UnixNanos) {
-        if let Some(oldest) = self.waiting.front() {
+        if let Some(oldest) = self.waiting.front().filter(|line| line.time < time.0) {
             self.state
                 .gaps
-                .push((oldest.time.min(time.0), time.0.saturating_sub(1)));
+                .push((oldest.time, time.0.saturating_sub(1)));
         }
-        self.state.origins.end_before(time.0);
-        self.state.process_start = time.0;
-        self.state.origins.first_request = u64::MAX;
-        self.state.starts.clear();
-        self.state.finished.clear();
-        self.state.told_since = None;
+        let state = &mut self.state;
+        state.origins.begin_at(time.0);
+        state.process_start = time.0;
+        state.starts.begin_at(time.0);
+        state.finished.retain(|finished| finished.time >= time.0);
+        state.told_since = state.told_since.filter(|since| *since >= time.0);
+        if state.lost_before <= time.0 {
+            state.lost_before = 0;
+        }
     }
 
     /// There is no complete evidence for `from..=to`: something unseen may have printed then.
@@ -253,10 +265,15 @@ impl Ledger {
         self.state.gaps.push((from.0, to.0));
     }
 
-    /// What happened before the evidence at hand is not known any more: goroutines may be at work
-    /// that nobody here saw start.
-    pub fn history_lost(&mut self) {
-        self.state.starts.overflow = true;
+    /// The latest end of a span that came.
+    pub const fn spans_until(&self) -> UnixNanos {
+        UnixNanos(self.state.spans_until)
+    }
+
+    /// What happened before `time` is not known any more: as long as the process lives that lived
+    /// then, goroutines may be at work that nobody here saw start.
+    pub fn history_lost(&mut self, time: UnixNanos) {
+        self.state.lost_before = self.state.lost_before.max(time.0);
     }
 
     /// Takes a line that was read at `now`; its verdict comes from [`Ledger::poll`], in the order of

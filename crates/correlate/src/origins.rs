@@ -398,10 +398,15 @@ impl Origins {
         row
     }
 
-    /// Nothing that began before `time` runs on after it.
-    pub(crate) fn end_before(&mut self, time: u64) {
-        for origin in self.rows.iter_mut().filter(|origin| origin.start < time) {
-            origin.end = origin.end.min(time);
+    /// A new process began at `time`: nothing that began before it runs on.
+    pub(crate) fn begin_at(&mut self, time: u64) {
+        self.first_request = u64::MAX;
+        for origin in &mut self.rows {
+            if origin.start < time {
+                origin.end = origin.end.min(time);
+            } else if matches!(origin.kind, Kind::Request { .. }) && origin.span.is_some() {
+                self.first_request = self.first_request.min(origin.start);
+            }
         }
     }
 

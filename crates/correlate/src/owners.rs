@@ -42,7 +42,7 @@ pub(crate) fn owners(
         state,
         line,
         possible: vec![false; rows.len()],
-        unseen: state.starts.overflow || state.restored(line.time),
+        unseen: state.forgot_starts() || state.restored(line.time),
     };
     let stages = &state.stages;
     left.workers(printed, asyncs);

@@ -100,8 +100,12 @@ const TIMER_EARLIEST: u64 = 115_000_000_000;
 const TIMER_LATEST: u64 = 180_000_000_000;
 
 impl Starts {
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// A new process began at `time`: what its predecessor started is over.
+    pub(crate) fn begin_at(&mut self, time: u64) {
+        self.rows.retain(|start| start.at >= time);
+        self.receipts.retain(|receipt| receipt.to >= time);
+        self.entries = self.rows.iter().fold(0, |set, row| set | bit(row.entry));
+        self.overflow = false;
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -82,7 +82,7 @@ fn is_followed(state: &State, worker: &Origin, time: u64) -> bool {
     let gap = |(from, to): &(u64, u64)| worker.start <= *to && *from <= time;
     state.told_since.is_some_and(|since| since < worker.start)
         && worker.start > state.blind_until
-        && !state.starts.overflow
+        && !state.forgot_starts()
         && !state.gaps.iter().any(gap)
 }
 

@@ -319,3 +319,32 @@ fn where_requests_may_be_unseen_nobody_is_sure() {
         assert_eq!(scene.last().trace.is_some(), told);
     }
 }
+
+/// After a restart of the sidecar the spans it kept come first, and the lines after them.
+#[test]
+fn what_a_new_process_did_is_known_before_its_first_line_is_read() {
+    let mut scene = Scene::of("rsync");
+    scene.worker(10, 0, 9_000);
+    scene.rpc(1, INSTALL, 1_000, &[X]);
+    scene.worker(11, 1_101, 6_000);
+    scene.ledger.process_started(UnixNanos(T0 + 500 * MS));
+    scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+    assert_eq!(scene.last().trace, trace(1));
+}
+
+/// A goroutine that works since before the evidence begins may have been started by anybody; a new
+/// process has none of these.
+#[test]
+fn a_lost_history_matters_to_the_process_that_lived_then() {
+    for (restarted, outcome) in [(false, Outcome::Ambiguous), (true, Outcome::Attributed)] {
+        let mut scene = Scene::of("rsync");
+        scene.ledger.history_lost(UnixNanos(T0));
+        if restarted {
+            scene.ledger.process_started(UnixNanos(T0 + MS));
+        }
+        scene.rpc(1, INSTALL, 1_000, &[X]);
+        scene.worker(11, 1_101, 6_000);
+        scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
+        assert_eq!(scene.last().outcome, outcome, "restarted: {restarted}");
+    }
+}

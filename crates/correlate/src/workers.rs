@@ -224,7 +224,7 @@ fn started_worker(state: &State, row: usize, start: &Start) -> Option<(usize, Bo
     let busy = |(other, task): (usize, &Task)| {
         task.context == *context && other != row && task.done > start.at
     };
-    if direct.next().is_some() || state.starts.any_task(start.until, busy) || state.starts.overflow
+    if direct.next().is_some() || state.starts.any_task(start.until, busy) || state.forgot_starts()
     {
         return None;
     }

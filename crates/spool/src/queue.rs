@@ -14,6 +14,8 @@ use crate::storage::{Directory, Storage};
 
 // Batches smaller than this mean that a burst is over: its memory is given back.
 const SCRATCH_BYTES_KEPT: usize = 16 << 10;
+/// Segments are numbered from here on.
+const FIRST_SEGMENT: u64 = 1;
 
 /// How large a queue may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl<S: Storage> Spool<S> {
                 .into_iter()
                 .map(|(number, length)| (number, segment(length)))
                 .collect(),
-            tail: 1,
+            tail: FIRST_SEGMENT,
             bytes: 0,
             unsynced: BTreeSet::new(),
             scratch: Vec::new(),
@@ -191,6 +193,11 @@ impl<S: Storage> Spool<S> {
             segment: segment.unwrap_or(state.tail),
             offset: SEGMENT_HEADER_BYTES,
         }
+    }
+
+    /// Whether batches were thrown away since the queue was made.
+    pub fn is_trimmed(&self) -> bool {
+        self.first().segment > FIRST_SEGMENT
     }
 
     /// Position the next batch will have at the least; everything there is stands before it.
