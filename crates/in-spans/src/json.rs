@@ -23,6 +23,15 @@ impl<'a> Scanner<'a> {
         mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let text: &'a [u8] = self.text;
+        self.members_at(|scanner, key| key.with(text, |key| member(scanner, key)))
+    }
+
+    /// The same; `member` gets the place of each key.
+    #[inline]
+    pub(crate) fn members_at(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Text) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         self.space();
         if self.peek()? == b'}' {
             self.at += 1;
@@ -35,7 +44,7 @@ impl<'a> Scanner<'a> {
             self.space();
             self.expect(b':', Stop::Colon)?;
             self.space();
-            key.with(text, |key| member(self, key))?;
+            member(self, key)?;
             self.space();
             match self.peek()? {
                 b',' => self.at += 1,

@@ -21,6 +21,8 @@
 //! | [`KIND_SPANS`] | version byte 1, then whole spans as they came, separated by commas |
 //! | [`KIND_GAP`] | version byte 1, then two little-endian `u64`: spans that arrived from .. to are missing |
 //!
+//! A record's spans can be read again as evidence ([`replay_record`]) or whole ([`SpanRun`]).
+//!
 //! This crate deliberately does not know what spans mean, who uses them, or where the journal lives.
 //!
 //! ```
@@ -44,6 +46,7 @@ mod server;
 mod settings;
 mod splitter;
 mod text;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -58,3 +61,4 @@ pub use scan::{RawSpan, SpanScratch};
 pub use server::Receiver;
 pub use settings::Settings;
 pub use splitter::{Piece, Splitter};
+pub use whole::SpanRun;

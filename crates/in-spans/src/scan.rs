@@ -10,11 +10,13 @@
 
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
+use model::span::Span;
 use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
 use crate::json::{self, Scanner, Stop};
 use crate::text::Text;
+use crate::whole;
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub struct RawSpan {
     timestamp_micros: u64,
     duration_micros: u64,
     failed: bool,
+    /// Where its tags, its annotations and its remote endpoint begin, behind the bracket; 0 = nowhere.
+    pub(crate) tags: u32,
+    pub(crate) annotations: u32,
+    pub(crate) remote: u32,
 }
 
 /// Room for strings that had to be unescaped; re-used from span to span.
@@ -62,6 +68,24 @@ impl RawSpan {
             start: UnixNanos::from_micros(self.timestamp_micros),
             duration: self.duration_micros.saturating_mul(1000),
             failed: self.failed,
+        })
+    }
+
+    /// The whole span, borrowed from the `run` it was scanned in. `None` if an id is missing.
+    pub fn whole<'a>(&self, run: &'a [u8]) -> Option<Span<'a>> {
+        Some(Span {
+            trace: self.trace?,
+            span: self.id?,
+            parent: self.parent,
+            kind: self.kind,
+            name: self.name.meaning(run),
+            service: self.service.meaning(run),
+            remote: whole::remote(run, self.remote),
+            start: UnixNanos::from_micros(self.timestamp_micros),
+            duration: self.duration_micros.saturating_mul(1000),
+            failed: self.failed,
+            tags: whole::tags(run, self.tags),
+            annotations: whole::annotations(run, self.annotations),
         })
     }
 }
@@ -128,9 +152,14 @@ impl Scanner<'_> {
             }
             b"tags" if self.peek()? == b'{' => {
                 self.at += 1;
+                span.tags = place(self.at);
                 self.members(|scanner, key| scanner.tag(key, span))?;
             }
             b"annotations" if self.peek()? == b'[' => self.annotations(span)?,
+            b"remoteEndpoint" if self.peek()? == b'{' => {
+                span.remote = place(self.at + 1);
+                self.value()?;
+            }
             _ => self.value()?,
         }
         Ok(())
@@ -159,6 +188,7 @@ impl Scanner<'_> {
     /// A handler that panicked says so only in an annotation that begins with `exception`.
     fn annotations(&mut self, span: &mut RawSpan) -> Result<(), Stop> {
         self.at += 1;
+        span.annotations = place(self.at);
         self.elements(|scanner| {
             if scanner.peek()? != b'{' {
                 return scanner.value();
@@ -181,7 +211,7 @@ impl Scanner<'_> {
     }
 
     /// Microseconds, written as a number or as a string; 0 for what is no time.
-    fn micros(&mut self) -> Result<u64, Stop> {
+    pub(crate) fn micros(&mut self) -> Result<u64, Stop> {
         let text = self.text_value()?.unwrap_or_default();
         let text = std::str::from_utf8(text.bytes(self.text)).unwrap_or_default();
         if let Ok(micros) = text.parse() {
@@ -196,6 +226,11 @@ impl Scanner<'_> {
         )]
         Ok(micros as u64)
     }
+}
+
+/// Runs are shorter than 4 GiB.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(0)
 }
 
 const fn fault(at: usize, kind: FaultKind) -> Fault {

@@ -1,5 +1,7 @@
 //! Where a string stands in a text, and what it means.
 
+use std::borrow::Cow;
+
 /// Where a string stands, without its quotes, and whether it has escapes; small enough to be returned
 /// in registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,17 @@ impl Text {
         scratch.clear();
         unescape(text, scratch);
         scratch
+    }
+
+    /// The meaning of the string.
+    pub(crate) fn meaning(self, run: &[u8]) -> Cow<'_, str> {
+        let text = std::str::from_utf8(self.bytes(run)).unwrap_or_default();
+        if !self.is_escaped() {
+            return Cow::Borrowed(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        unescape(text, &mut plain);
+        Cow::Owned(plain)
     }
 
     /// Shows the meaning of the string to `see`.

@@ -14,6 +14,7 @@
 //! | [`mod@line`] | streams, dialects, severities, extents; the facts the ledger needs of one line |
 //! | [`record`] | a decoded line as byte ranges over its text |
 //! | [`evidence`] | spans and access records as the ledger sees them |
+//! | [`span`] | a whole span as its sender wrote it |
 //! | [`verdict`] | whom a line belongs to, and how we know |
 //! | [`fact`] | what pods tell each other through the hub |
 //! | [`document`] | what an output encodes: a record or a request with its verdict and constants |
@@ -24,5 +25,6 @@ pub mod fact;
 pub mod ids;
 pub mod line;
 pub mod record;
+pub mod span;
 pub mod time;
 pub mod verdict;

@@ -8,8 +8,8 @@ use http::StatusCode;
 use model::evidence::SpanKind;
 use serde_json::Value;
 
-use super::Seen;
 use super::server::Running;
+use super::{Seen, emco_body};
 use crate::settings::Settings;
 
 fn recordings() -> Option<PathBuf> {
@@ -55,6 +55,14 @@ fn bodies(folder: &Path) -> Vec<Vec<u8>> {
         bodies.push(bundle[offset..offset + length].to_vec());
     }
     bodies
+}
+
+/// The bodies of a recording, or made ones where there is none.
+pub(super) fn recorded_bodies() -> Vec<Vec<u8>> {
+    recordings().map_or_else(
+        || vec![emco_body(0..400).into_bytes()],
+        |corpus| bodies(&corpus.join("truth/calm")),
+    )
 }
 
 /// What a span says, by way of a whole parse.

@@ -4,6 +4,7 @@ mod corpus;
 mod journal;
 mod scan;
 mod server;
+mod whole;
 
 use std::sync::{Arc, Mutex};
 
