@@ -1,0 +1,186 @@
+//! One span in its new shape.
+
+use std::borrow::Cow;
+
+use model::evidence::SpanKind;
+use model::span::Span;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind as Kind, Status, TraceFlags, TraceId};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanLinks};
+
+use crate::attributes::{attributes, clean, time};
+use crate::events::events;
+use crate::lookup::Lookup;
+use crate::names::{Words, parameter, restored};
+
+/// Attributes beside those of the tags, usually.
+const MORE_USUAL: usize = 8;
+/// gRPC codes by which a server says that it is its own fault.
+const SERVER_FAULTS: [i64; 6] = [2, 4, 12, 13, 14, 15];
+
+/// What a request over HTTP brings.
+struct Served {
+    name: String,
+    status: u16,
+}
+
+/// Shapes `span`.
+pub(crate) fn shape(span: &Span<'_>, words: &mut Words, lookup: &impl Lookup) -> SpanData {
+    let mut more = Vec::with_capacity(span.tags.len() + MORE_USUAL);
+    let served = http(span, lookup, &mut more);
+    attributes(span, words, lookup, &mut more);
+    if let Some(user) = lookup.person(span.trace) {
+        more.push(KeyValue::new("user.id", user.id));
+        more.push(KeyValue::new("emco.user.source", user.source.name()));
+    }
+    let kind = match span.kind {
+        SpanKind::Client => Kind::Client,
+        SpanKind::Server => Kind::Server,
+        SpanKind::Unset if served.is_some() => Kind::Server,
+        SpanKind::Unset => Kind::Internal,
+    };
+    let status = status(span, &kind, served.as_ref(), lookup);
+    SpanData {
+        span_context: SpanContext::new(
+            TraceId::from_bytes(span.trace.0),
+            SpanId::from_bytes(span.span.0),
+            TraceFlags::SAMPLED,
+            false,
+            opentelemetry::trace::TraceState::NONE,
+        ),
+        parent_span_id: span
+            .parent
+            .map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
+        parent_span_is_remote: span.parent.is_some() && kind == Kind::Server,
+        span_kind: kind,
+        name: served.map_or_else(
+            || cleaned(restored(span), lookup),
+            |served| Cow::Owned(served.name),
+        ),
+        start_time: time(span.start),
+        end_time: time(span.end()),
+        attributes: more,
+        dropped_attributes_count: 0,
+        events: events(&span.annotations, words, lookup),
+        links: SpanLinks::default(),
+        status,
+        instrumentation_scope: scope(span, words),
+    }
+}
+
+fn cleaned(name: Cow<'static, str>, lookup: &impl Lookup) -> Cow<'static, str> {
+    match name {
+        Cow::Borrowed(known) => Cow::Borrowed(known),
+        Cow::Owned(name) => Cow::Owned(clean("", &name, lookup).into_owned()),
+    }
+}
+
+fn scope(span: &Span<'_>, words: &mut Words) -> InstrumentationScope {
+    let name = span.tag("otel.library.name").unwrap_or_default();
+    let builder = InstrumentationScope::builder(words.keep(name));
+    match span.tag("otel.library.version") {
+        Some(version) => builder.with_version(words.keep(version)).build(),
+        None => builder.build(),
+    }
+}
+
+/// What is known of a request over HTTP: EMCO's own spans (`get /v2/projects`, no kind, no tags) and
+/// those of proxies in front of it.
+fn http(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
+    match span.kind {
+        SpanKind::Unset => own_request(span, lookup, out),
+        SpanKind::Server => proxied_request(span, lookup, out),
+        SpanKind::Client => None,
+    }
+}
+
+fn own_request(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
+    let (method, path) = span.name.split_once(' ')?;
+    if !path.starts_with('/') {
+        return None;
+    }
+    let method = method.to_ascii_uppercase();
+    let known = lookup.request(span.trace, span.span).unwrap_or_default();
+    let exact = known.path.as_deref().unwrap_or(path);
+    let mut name = method.clone();
+    out.push(KeyValue::new("http.request.method", method.clone()));
+    if let Some(template) = routed(&method, exact, lookup, out) {
+        name.push(' ');
+        name.push_str(template);
+    }
+    out.push(KeyValue::new(
+        "url.path",
+        clean("url.path", exact, lookup).into_owned(),
+    ));
+    if known.status != 0 {
+        let status = i64::from(known.status);
+        out.push(KeyValue::new("http.response.status_code", status));
+    }
+    Some(Served {
+        name,
+        status: known.status,
+    })
+}
+
+fn proxied_request(
+    span: &Span<'_>,
+    lookup: &impl Lookup,
+    out: &mut Vec<KeyValue>,
+) -> Option<Served> {
+    let method = span.tag("http.method")?;
+    let url = span.tag("http.url")?;
+    let behind = url.split_once("://").map_or(url, |(_, behind)| behind);
+    let path = behind.find('/').and_then(|slash| behind.get(slash..))?;
+    let path = path.split('?').next().unwrap_or_default();
+    let status = span
+        .tag("http.status_code")
+        .and_then(|code| code.parse().ok());
+    let mut name = method.to_owned();
+    if let Some(template) = routed(method, path, lookup, out) {
+        name.push(' ');
+        name.push_str(template);
+    }
+    out.push(KeyValue::new(
+        "url.path",
+        clean("url.path", path, lookup).into_owned(),
+    ));
+    Some(Served {
+        name,
+        status: status.unwrap_or(0),
+    })
+}
+
+/// The template of the route that fits, whose parameters become attributes.
+fn routed(
+    method: &str,
+    path: &str,
+    lookup: &impl Lookup,
+    out: &mut Vec<KeyValue>,
+) -> Option<&'static str> {
+    let route = lookup.route(method, path)?;
+    out.push(KeyValue::new("http.route", route.template));
+    for (name, value) in route.parameters {
+        let key = parameter(name);
+        let value = clean(&key, value, lookup).into_owned();
+        out.push(KeyValue::new(key, value));
+    }
+    Some(route.template)
+}
+
+fn status(span: &Span<'_>, kind: &Kind, served: Option<&Served>, lookup: &impl Lookup) -> Status {
+    let code = |key| span.tag(key).and_then(|code| code.parse::<i64>().ok());
+    let grpc = code("rpc.grpc.status_code").unwrap_or(0);
+    let http = served.map_or_else(
+        || code("http.status_code").unwrap_or(0),
+        |served| i64::from(served.status),
+    );
+    let failed = match kind {
+        Kind::Server => http >= 500 || SERVER_FAULTS.contains(&grpc),
+        _ => http >= 400 || grpc != 0,
+    };
+    if !failed && !span.failed {
+        return Status::Unset;
+    }
+    let said = span.tag("error").filter(|said| *said != "true");
+    Status::error(clean("error", said.unwrap_or_default(), lookup).into_owned())
+}
