@@ -75,6 +75,8 @@ pub(crate) struct Facts {
     pub(crate) message: String,
     /// `trace.id`
     pub(crate) trace: String,
+    /// `span.id`
+    pub(crate) span: String,
     /// `user.id`
     pub(crate) user: String,
     /// `emco.user.source`
@@ -172,6 +174,7 @@ impl Facts {
             "log.level" => &mut self.level,
             "message" => &mut self.message,
             "trace.id" => &mut self.trace,
+            "span.id" => &mut self.span,
             "user.id" => &mut self.user,
             "emco.user.source" => &mut self.user_source,
             "emco.attribution.outcome" => &mut self.outcome,

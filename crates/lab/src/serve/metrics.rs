@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::store::{Lane, Stored};
+use super::store::{Lane, Stored, StoredSpans};
 
 /// Counters of the receivers and the store.
 pub(crate) struct Metrics {
@@ -25,6 +25,9 @@ pub(crate) struct Metrics {
     pub(crate) forward_errors: IntCounterVec,
     /// Bulk requests, by outcome.
     pub(crate) bulk_requests: IntCounterVec,
+    spans: IntCounterVec,
+    /// Scrapes of sidecars, by outcome.
+    pub(crate) scrapes: IntCounterVec,
 }
 
 impl Metrics {
@@ -79,7 +82,28 @@ impl Metrics {
                 "Bulk requests, by outcome.",
                 &["outcome"],
             )?,
+            spans: vector(
+                "emco_observer_lab_spans_total",
+                "Spans that arrived, by what became of them.",
+                &["outcome"],
+            )?,
+            scrapes: vector(
+                "emco_observer_lab_scrapes_total",
+                "Scrapes of sidecars, by outcome.",
+                &["outcome"],
+            )?,
         })
+    }
+
+    /// Counts what became of the spans of one request.
+    pub(crate) fn count_spans(&self, stored: StoredSpans, refused: i64) {
+        for (outcome, count) in [
+            ("created", stored.created),
+            ("duplicate", stored.duplicate),
+            ("refused", refused.unsigned_abs()),
+        ] {
+            self.spans.with_label_values(&[outcome]).inc_by(count);
+        }
     }
 
     /// Counts what became of the documents of one group; answers how many were new.

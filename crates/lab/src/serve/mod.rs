@@ -4,6 +4,8 @@
 //! forward ─▶ forward::server ─┐                          ┌─▶ page      who did what
 //!                             ├─▶ store (SQLite, words) ─┼─▶ JSON API  search, requests, receipts
 //! _bulk ───▶ elastic::server ─┘      commit, then answer └─▶ /metrics
+//! /v1/traces ▶ traces::server ─┘                          page of a request: its spans as a tree
+//! /metrics ◀── scrape: requests, errors, durations of each service ─▶ store ─▶ page
 //! /v1/… ───▶ hub (in memory): what pods tell each other
 //! ```
 //! It deliberately knows nothing of how a sidecar works: it is a Fluent forward receiver and a small
@@ -16,8 +18,10 @@ mod forward;
 mod http;
 mod metrics;
 mod page;
+mod scrape;
 mod store;
 mod story;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::forward::Forward;
 use self::http::App;
 use self::metrics::Metrics;
+use self::scrape::{Scrapes, Target};
 use self::store::Store;
 
 /// Connections at one time: a sidecar keeps one for each lane and its questions to the hub.
@@ -45,12 +50,18 @@ On the HTTP address:
   /                            the page, in a browser; for anybody else what Elasticsearch says
   /request/{trace}             everything one request did
   /_bulk, /{index}/_bulk       documents in (create, index; gzip; filter_path)
+  /services                    requests, errors and durations of each service over time
+  /v1/traces                   spans in (OTLP over HTTP, protobuf or JSON; gzip)
   /v1/tell, /v1/ask, /v1/access-log
                                the hub: what pods tell each other
   /api/v1/search?q=&user=&service=&level=&trace=&attribution=&from=&to=&limit=&cursor=
   /api/v1/request/{trace}
   /api/v1/receipts?lane=forward|elastic&after=&limit=&whole=true
                                what each lane received, one JSON object a line
+  /api/v1/spans?trace=&service=&after=&limit=&whole=true
+                               the spans, one JSON object a line
+  /api/v1/spans/counts?trace=&service=
+  /api/v1/services             the newest figures of each service
   /api/v1/stats, /health, /metrics
 
 Times are RFC 3339, nanoseconds since the epoch, or a distance back from now such as 15m.
@@ -67,6 +78,12 @@ pub(crate) struct Args {
     /// Where the Fluent forward receiver listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:24224")]
     listen_forward: SocketAddr,
+    /// Sidecar whose metrics are asked for, e.g. `rsync=127.0.0.1:9464`; may be given many times.
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    scrape: Vec<Target>,
+    /// Seconds between two scrapes of a sidecar.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    scrape_interval: u64,
     /// Directory of the SQLite store; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "emco-lab-data")]
     data: PathBuf,
@@ -116,16 +133,30 @@ async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
         write_port_file(path, http, forward_at)?;
     }
     tracing::info!(page = %format!("http://{http}/"), forward = %forward_at, data = %args.data.display(), "serving");
+    let scrapes = Arc::new(Scrapes::default());
+    let scraping = scrape::run(
+        args.scrape.clone(),
+        Duration::from_secs(args.scrape_interval),
+        store.clone(),
+        Arc::clone(&metrics),
+        Arc::clone(&scrapes),
+        stop.clone(),
+    );
     let app = Arc::new(App {
         store,
         hub,
         metrics,
         registry,
+        scrapes,
         forward: forward_at,
         started: Instant::now(),
     });
     let handler = move |request| Arc::clone(&app).handle(request);
-    tokio::join!(server.serve(handler, stop.clone()), forward.serve(stop));
+    tokio::join!(
+        server.serve(handler, stop.clone()),
+        forward.serve(stop),
+        scraping
+    );
     tokio::task::spawn_blocking(|| writer.join())
         .await
         .context("closing the store")?;

@@ -29,6 +29,11 @@ pub(crate) struct Reply {
 impl Lab {
     /// Starts a lab on `data` and waits until it serves.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let ports = data.join("ports.json");
         let mut process = Command::new(env!("CARGO_BIN_EXE_emco-lab"))
             .args(["serve", "--listen-http", "127.0.0.1:0"])
@@ -36,6 +41,7 @@ impl Lab {
             .arg(data)
             .arg("--port-file")
             .arg(&ports)
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -9,3 +9,5 @@ mod forward;
 mod lab;
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod traces;

@@ -11,10 +11,11 @@ use hyper::body::Incoming;
 
 use super::answer::{Answer, Content, answer};
 use super::params::{Params, decode};
-use super::{api, receipts};
+use super::{api, receipts, spans};
 use crate::serve::metrics::Metrics;
+use crate::serve::scrape::Scrapes;
 use crate::serve::store::Store;
-use crate::serve::{elastic, page};
+use crate::serve::{elastic, page, traces};
 
 /// Longest body of a request whose body is not used.
 const IGNORED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// Where all counters are registered.
     pub(crate) registry: prometheus::Registry,
+    /// How the last scrapes went.
+    pub(crate) scrapes: Arc<Scrapes>,
     /// Where the forward receiver listens.
     pub(crate) forward: SocketAddr,
     /// Since when it serves.
@@ -38,7 +41,12 @@ pub(crate) struct App {
 impl App {
     /// Answers any request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        if request.uri().path().starts_with("/v1/") {
+        let path = request.uri().path();
+        if path == "/v1/traces" && request.method() == Method::POST {
+            let (head, body) = request.into_parts();
+            return traces::export(&self.store, &self.metrics, &head.headers, body).await;
+        }
+        if path.starts_with("/v1/") {
             return self.hub.handle(request).await.map(Content::Whole);
         }
         let (head, body) = request.into_parts();
@@ -79,12 +87,16 @@ impl App {
         match parts {
             [""] if wants_page(&head.headers) => page::search(self, params).await,
             [""] => elastic::root(),
+            ["services"] => page::services(self).await,
             ["request", trace] => page::request(self, trace).await,
             ["assets", name] => page::asset(name),
             ["favicon.ico"] => page::asset("icon.svg"),
             ["api", "v1", "search"] => api::search(self, params).await,
             ["api", "v1", "request", trace] => api::request(self, trace).await,
             ["api", "v1", "receipts"] => receipts::receipts(&self.store, params).await,
+            ["api", "v1", "spans"] => spans::spans(&self.store, params).await,
+            ["api", "v1", "spans", "counts"] => spans::counts(&self.store, params).await,
+            ["api", "v1", "services"] => spans::services(self).await,
             ["api", "v1", "stats"] => api::stats(self).await,
             ["health"] => answer(StatusCode::OK, "application/json", "{\"status\":\"ok\"}"),
             ["metrics"] => self.metrics_text(),

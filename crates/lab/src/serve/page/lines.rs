@@ -29,6 +29,10 @@ pub(super) struct Line {
     /// Its trace as a part of an address.
     pub(super) trace: String,
     pub(super) id: String,
+    /// Only in a request's own page: the span it belongs to, if the page has it.
+    pub(super) span: String,
+    /// Whether it is the first of that span.
+    pub(super) first_of_span: bool,
     pub(super) place: Vec<Part>,
     pub(super) why: &'static str,
 }
@@ -95,6 +99,8 @@ impl Line {
             person: None,
             trace: text::encoded(&facts.trace),
             id: facts.id.clone(),
+            span: String::new(),
+            first_of_span: false,
             place: mark(&place(facts), words),
             why: text::rule(&facts.rule),
         }

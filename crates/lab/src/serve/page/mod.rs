@@ -1,17 +1,22 @@
-//! The web page: lines by person, text, service, level and request; one request in full.
+//! The web page: lines by person, text, service, level and request; one request in full
+//! with its spans; the services' figures over time.
 //!
 //! Rendered here, usable without scripts; every value goes through the template engine's escaping.
 
 mod lines;
 mod request;
 mod search;
+mod services;
+mod strip;
 mod text;
+mod waterfall;
 
 use askama::Template;
 use http::{HeaderValue, StatusCode, header};
 
 pub(crate) use self::request::request;
 pub(crate) use self::search::search;
+pub(crate) use self::services::services;
 
 use super::http::{Answer, answer};
 

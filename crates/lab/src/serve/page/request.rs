@@ -1,16 +1,25 @@
 //! The page of one request: who, what, where, and every line in order.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use askama::Template;
 use http::StatusCode;
+use rusqlite::Connection;
 
 use super::lines::Line;
-use super::{notice, render, text, unavailable};
+use super::strip::Strip;
+use super::{notice, render, services, text, unavailable, waterfall};
 use crate::serve::facts::Facts;
-use crate::serve::http::{Answer, App};
+use crate::serve::http::{Answer, App, now};
+use crate::serve::store::{Error, SpanRow, spans_of};
 use crate::serve::story::{Story, documents_of, span};
 
 /// Lines that the page shows; the JSON API has more.
 const LINES_MAX: usize = 5000;
+/// Spans that the page shows; the JSON API has more.
+const SPANS_MAX: usize = 2000;
+/// How much of the services' time before and after the request is shown, in nanoseconds.
+const AROUND: u64 = 5 * 60 * 1_000_000_000;
 
 #[derive(Template)]
 #[template(path = "request.html")]
@@ -31,6 +40,11 @@ struct Page {
     lines: Vec<Line>,
     lines_total: String,
     cut: bool,
+    spans: Vec<waterfall::Row>,
+    spans_total: String,
+    failed_total: String,
+    spans_cut: bool,
+    strips: Vec<Strip>,
 }
 
 /// What one service did for the request, as a bar on the time line.
@@ -49,35 +63,66 @@ struct Leg {
 
 /// `GET /request/{trace}`
 pub(crate) async fn request(app: &App, trace: &str) -> Answer {
-    let (documents, more) = match documents_of(&app.store, trace).await {
-        Ok(found) => found,
-        Err(error) => return unavailable(&error),
-    };
-    if documents.is_empty() {
-        let text = format!(
-            "Nothing has arrived for the request {trace}. Its lines may still be on their way, or \
-             its id is not complete."
-        );
-        return notice(StatusCode::NOT_FOUND, "No such request", &text);
+    match tell(app, trace).await {
+        Ok(Some(page)) => render(StatusCode::OK, &page),
+        Ok(None) => {
+            let text = format!(
+                "Nothing has arrived for the request {trace}. Its lines may still be on their way, \
+                 or its id is not complete."
+            );
+            notice(StatusCode::NOT_FOUND, "No such request", &text)
+        }
+        Err(error) => unavailable(&error),
     }
-    let story = Story::tell(&documents);
+}
+
+async fn tell(app: &App, trace: &str) -> Result<Option<Page>, Error> {
+    let (documents, more) = documents_of(&app.store, trace).await?;
+    let key = trace.to_ascii_lowercase();
+    let read = move |connection: &Connection| spans_of(connection, &key, SPANS_MAX);
+    let (spans, spans_cut) = app.store.read(read).await?;
+    if documents.is_empty() && spans.is_empty() {
+        return Ok(None);
+    }
+    let mut story = Story::tell(&documents);
+    (story.start, story.end) = waterfall::range(&spans, (story.start, story.end));
+    let window = (
+        story.start.saturating_sub(AROUND),
+        story.end.saturating_add(AROUND).min(now().max(story.end)),
+    );
+    let sampled = services::of(&app.store, window, Some(services_of(&story, &spans))).await?;
+    let mut page = page(trace, &documents, &story, &spans);
+    page.cut |= more;
+    page.spans_cut = spans_cut;
+    page.strips = services::draw(&sampled, window, Some((story.start, story.end)));
+    Ok(Some(page))
+}
+
+fn services_of(story: &Story, spans: &[SpanRow]) -> Vec<String> {
+    let of_spans = spans.iter().map(|span| &span.service);
+    let all: BTreeSet<_> = story.services.keys().chain(of_spans).cloned().collect();
+    all.into_iter().collect()
+}
+
+fn page(trace: &str, documents: &[(String, Facts)], story: &Story, spans: &[SpanRow]) -> Page {
     let mut legs: Vec<&Facts> = documents
         .iter()
         .map(|(_, facts)| facts)
         .filter(|facts| facts.request)
         .collect();
     legs.sort_by_key(|facts| span(facts).0);
-    let lines = documents.iter().map(|(_, facts)| facts);
-    let lines: Vec<&Facts> = lines.filter(|facts| !facts.request).collect();
+    let said: Vec<&Facts> = documents
+        .iter()
+        .map(|(_, facts)| facts)
+        .filter(|facts| !facts.request)
+        .collect();
     let first = legs.first();
     let services = story.services.iter();
-    let page = Page {
+    let failed = spans.iter().filter(|span| span.failed).count();
+    Page {
         trace: trace.to_owned(),
         address: text::encoded(trace),
-        title: first.map_or_else(
-            || "Request".to_owned(),
-            |facts| format!("{} {}", facts.http.method, facts.http.path),
-        ),
+        title: title(first.copied(), spans),
         status: first.map_or(0, |facts| facts.http.status),
         status_class: first.map_or("", |facts| {
             text::status_class(facts.http.status, facts.http.failed)
@@ -90,24 +135,59 @@ pub(crate) async fn request(app: &App, trace: &str) -> Answer {
         day: text::day(story.start),
         clock: text::clock(story.start),
         duration: text::duration(story.end.saturating_sub(story.start)),
-        legs: legs.iter().map(|facts| leg(facts, &story)).collect(),
+        legs: legs.iter().map(|facts| leg(facts, story)).collect(),
         services: services
             .map(|(name, count)| (name.clone(), text::colour(name), text::count(*count)))
             .collect(),
-        lines: lines
-            .iter()
-            .take(LINES_MAX)
-            .map(|facts| Line::in_request(facts, story.start))
-            .collect(),
-        lines_total: text::count(lines.len() as u64),
-        cut: more || lines.len() > LINES_MAX,
-    };
-    render(StatusCode::OK, &page)
+        lines: lines(&said, story, spans),
+        lines_total: text::count(said.len() as u64),
+        cut: said.len() > LINES_MAX,
+        spans: waterfall::rows(spans, (story.start, story.end), &said_by_span(&said)),
+        spans_total: text::count(spans.len() as u64),
+        failed_total: match failed {
+            0 => String::new(),
+            failed => text::count(failed as u64),
+        },
+        spans_cut: false,
+        strips: Vec::new(),
+    }
+}
+
+/// What was asked for, as the request's own document says it, else the span above all others.
+fn title(first: Option<&Facts>, spans: &[SpanRow]) -> String {
+    match (first, spans.first()) {
+        (Some(facts), _) => format!("{} {}", facts.http.method, facts.http.path),
+        (None, Some(span)) => span.name.clone(),
+        (None, None) => "Request".to_owned(),
+    }
+}
+
+fn lines(said: &[&Facts], story: &Story, spans: &[SpanRow]) -> Vec<Line> {
+    let known: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
+    let mut seen = HashSet::new();
+    let lines = said.iter().take(LINES_MAX).map(|facts| {
+        let mut line = Line::in_request(facts, story.start);
+        if known.contains(facts.span.as_str()) {
+            line.span.clone_from(&facts.span);
+            line.first_of_span = seen.insert(facts.span.as_str());
+        }
+        line
+    });
+    lines.collect()
+}
+
+fn said_by_span<'a>(said: &[&'a Facts]) -> HashMap<&'a str, usize> {
+    let mut counts = HashMap::new();
+    for facts in said.iter().filter(|facts| !facts.span.is_empty()) {
+        *counts.entry(facts.span.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 fn leg(facts: &Facts, story: &Story) -> Leg {
     let (start, end) = span(facts);
     let offset = start.saturating_sub(story.start);
+    let whole = story.end.saturating_sub(story.start);
     Leg {
         service: facts.service.clone(),
         colour: text::colour(&facts.service),
@@ -117,14 +197,7 @@ fn leg(facts: &Facts, story: &Story) -> Leg {
         status_class: text::status_class(facts.http.status, facts.http.failed),
         offset: text::offset(offset),
         duration: text::duration(facts.http.duration),
-        left: share(offset, story),
-        width: share(end.saturating_sub(start), story),
+        left: text::share(offset, whole),
+        width: text::share(end.saturating_sub(start), whole),
     }
-}
-
-/// `nanos` in percent of the whole request, with one decimal.
-fn share(nanos: u64, story: &Story) -> String {
-    let whole = u128::from(story.end.saturating_sub(story.start).max(1));
-    let tenths = u128::from(nanos) * 1000 / whole;
-    format!("{}.{}", tenths / 10, tenths % 10)
 }

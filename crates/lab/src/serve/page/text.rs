@@ -48,6 +48,12 @@ pub(super) fn offset(nanos: u64) -> String {
     format!("+{}.{:03} s", millis / 1000, millis % 1000)
 }
 
+/// `nanos` in percent of `whole`, with one decimal.
+pub(super) fn share(nanos: u64, whole: u64) -> String {
+    let tenths = u128::from(nanos) * 1000 / u128::from(whole.max(1));
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
 /// The class of a status: whose fault it was.
 pub(super) fn status_class(status: u64, failed: bool) -> &'static str {
     match status {

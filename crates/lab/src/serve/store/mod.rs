@@ -5,7 +5,7 @@
 //! process loses nothing that was acknowledged. Twenty thousand documents a second fit on one core.
 //! The same document on two lanes is shown once, yet what each lane received stays provable.
 //!
-//! # Layout (`user_version` 1)
+//! # Layout (`user_version` 2)
 //! ```text
 //! documents  document│key│kind│time│service│level│attribution│user│trace│json     what the page shows
 //!                ▲      └ the id; a foreign id together with its index
@@ -13,6 +13,9 @@
 //!                └ one row for (lane, home, id); `json` only if this lane said something else
 //! words      full-text index (message, fields), rowid = document, no second copy of the text
 //! state      name│value                            `indexed`: last document in `words`
+//! spans      span│trace│id│service│parent│name│kind│began│ended│status│user│…│arrivals│conflicts│json
+//!                 └ one row for (trace, id, service)
+//! samples    service│time│requests│errors│buckets   sums since the service's start, for a day
 //! ```
 //! # How it works
 //! Writes of all connections meet in one bounded queue; the writer takes everything that waits,
@@ -26,7 +29,9 @@
 mod read;
 mod receipts;
 mod schema;
+mod scrapes;
 mod search;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -35,11 +40,13 @@ use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use self::receipts::ReceiptQuery;
+pub(crate) use self::scrapes::{Sample, sampled, samples};
 pub(crate) use self::search::{Cursor, Facets, Query, counts, request};
+pub(crate) use self::spans::{IncomingSpan, SpanQuery, SpanRow, StoredSpans, spans_of};
 
 use super::facts::Facts;
 use super::metrics::Metrics;
@@ -178,13 +185,24 @@ impl Error {
 /// Handle to the store; clones share it. The writer ends when the last one is dropped.
 #[derive(Clone)]
 pub(crate) struct Store {
-    writes: mpsc::Sender<Write>,
+    writes: mpsc::Sender<Work>,
     waiting: Arc<Semaphore>,
     readers: Arc<read::Readers>,
 }
 
 /// The writer's thread, to be joined at the end.
 pub(crate) struct Writer(std::thread::JoinHandle<()>);
+
+/// What the writer does, in the order in which it came.
+enum Work {
+    /// Documents; groups that wait together are committed together.
+    Documents(Write),
+    /// Anything else, in a transaction of its own.
+    Change(Change),
+}
+
+/// A change that reports for itself.
+type Change = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// One group of documents for the writer.
 struct Write {
@@ -248,8 +266,26 @@ impl Store {
             reply,
             _room: room,
         };
-        self.writes.send(write).await.map_err(|_| Error::Closed)?;
+        let work = Work::Documents(write);
+        self.writes.send(work).await.map_err(|_| Error::Closed)?;
         Ok(Pending(pending))
+    }
+
+    /// Changes something in one transaction and waits until it is committed.
+    async fn change<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, done) = oneshot::channel();
+        let change = move |connection: &mut Connection| {
+            let result = writer::transact(connection, work).map_err(Error::sqlite(doing));
+            // Who asked may have gone away.
+            drop(reply.send(result));
+        };
+        let work = Work::Change(Box::new(change));
+        self.writes.send(work).await.map_err(|_| Error::Closed)?;
+        done.await.unwrap_or(Err(Error::Closed))
     }
 
     /// Reads with `work` on a thread that may block.

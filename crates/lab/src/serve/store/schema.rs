@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::Error;
 
 /// Version of the tables, kept in SQLite's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE documents (
@@ -45,6 +45,36 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHO
 INSERT INTO state VALUES ('indexed', 0);
 ";
 
+/// What version 2 has and version 1 has not.
+const MORE_TABLES: &str = "
+CREATE TABLE spans (
+    span INTEGER PRIMARY KEY,
+    trace TEXT NOT NULL,
+    id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    began INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    user TEXT NOT NULL,
+    stored_at INTEGER NOT NULL,
+    arrivals INTEGER NOT NULL,
+    conflicts INTEGER NOT NULL,
+    json TEXT NOT NULL,
+    UNIQUE (trace, id, service)
+) STRICT;
+CREATE TABLE samples (
+    service TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    requests REAL NOT NULL,
+    errors REAL NOT NULL,
+    buckets TEXT NOT NULL,
+    PRIMARY KEY (service, time)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Opens the file at `path` for writing and makes its tables if it is new.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let doing = "opening the store for writing";
@@ -53,7 +83,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let found = version(&connection).map_err(Error::sqlite("reading the store's version"))?;
     match found {
         VERSION => {}
-        0 => make(&mut connection).map_err(Error::sqlite("making the store's tables"))?,
+        0 => make(&mut connection, &[TABLES, MORE_TABLES])?,
+        1 => make(&mut connection, &[MORE_TABLES])?,
         found => {
             return Err(Error::Version {
                 path: path.to_owned(),
@@ -90,9 +121,12 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn make(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+fn make(connection: &mut Connection, tables: &[&str]) -> Result<(), Error> {
+    super::writer::transact(connection, |transaction| {
+        for tables in tables {
+            transaction.execute_batch(tables)?;
+        }
+        transaction.pragma_update(None, "user_version", VERSION)
+    })
+    .map_err(Error::sqlite("making the store's tables"))
 }

@@ -302,3 +302,66 @@ async fn a_store_of_a_newer_program_is_refused() {
     let message = refused.err().expect("refused").to_string();
     assert!(message.contains("has version 99"), "{message}");
 }
+
+#[tokio::test]
+async fn a_store_of_an_older_program_is_brought_up_to_date() {
+    let lab = lab();
+    lab.put(Lane::Forward, Mode::Create, &[line(1, "")]).await;
+    let older = "DROP TABLE spans; DROP TABLE samples; PRAGMA user_version = 1;";
+    let connection = rusqlite::Connection::open(lab.directory.path().join("lab.sqlite")).unwrap();
+    connection.execute_batch(older).unwrap();
+    drop(lab.store);
+    tokio::task::spawn_blocking(|| lab.writer.join())
+        .await
+        .unwrap();
+    let (store, _writer) = Store::open(lab.directory.path(), lab.metrics).unwrap();
+    let span = IncomingSpan {
+        trace: "t".to_owned(),
+        ..IncomingSpan::default()
+    };
+    let room = store.room(1).await.unwrap();
+    let stored = store.write_spans(vec![span], room).await.unwrap();
+    assert_eq!(stored.created, 1);
+    let (documents, _) = store.read(counts).await.unwrap();
+    assert_eq!(documents, 1, "what was there still is");
+}
+
+#[tokio::test]
+async fn samples_are_kept_when_they_say_something_new() {
+    let lab = lab();
+    let sample = |seconds: u64, requests: f64| {
+        let sample = Sample {
+            time: seconds * 1_000_000_000,
+            requests,
+            ..Sample::default()
+        };
+        vec![("rsync".to_owned(), sample)]
+    };
+    for (seconds, requests, new) in [
+        (100, 0.0, 1),
+        (105, 0.0, 0),
+        (110, 3.0, 1),
+        (110, 4.0, 0),
+        (180, 3.0, 1),
+    ] {
+        let stored = lab.store.write_samples(sample(seconds, requests)).await;
+        assert_eq!(stored.unwrap(), new, "{seconds}");
+    }
+    let of = |from: u64, to: u64| {
+        let read = move |c: &rusqlite::Connection| {
+            samples(c, "rsync", from * 1_000_000_000, to * 1_000_000_000)
+        };
+        lab.store.read(read)
+    };
+    let times = |samples: Vec<Sample>| -> Vec<u64> {
+        let times = samples.iter().map(|sample| sample.time / 1_000_000_000);
+        times.collect()
+    };
+    assert_eq!(times(of(0, 999).await.unwrap()), [100, 110, 180]);
+    let with_the_last_before = times(of(120, 999).await.unwrap());
+    assert_eq!(with_the_last_before, [110, 180]);
+    let much_later = 100_000;
+    let stored = lab.store.write_samples(sample(much_later, 5.0)).await;
+    assert_eq!(stored.unwrap(), 1);
+    assert_eq!(times(of(0, 999_999).await.unwrap()), [much_later]);
+}

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::{Error, Incoming, Lane, Mode, Stored, Write};
+use super::{Error, Incoming, Lane, Mode, Stored, Work, Write};
 use crate::serve::facts::Facts;
 use crate::serve::metrics::Metrics;
 
@@ -20,14 +20,14 @@ const INDEX_LAG_MAX: i64 = 20_000;
 /// Writes until `commands` is closed and empty, then closes the store.
 pub(super) fn run(
     mut connection: Connection,
-    mut commands: mpsc::Receiver<Write>,
+    mut commands: mpsc::Receiver<Work>,
     metrics: &Metrics,
 ) {
     let mut lag = 1;
     loop {
-        let write = if lag > 0 {
+        let work = if lag > 0 {
             match commands.try_recv() {
-                Ok(write) => write,
+                Ok(work) => work,
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {
                     lag = index_or_report(&mut connection, metrics);
@@ -36,11 +36,11 @@ pub(super) fn run(
             }
         } else {
             match commands.blocking_recv() {
-                Some(write) => write,
+                Some(work) => work,
                 None => break,
             }
         };
-        store(&mut connection, write, &mut commands, metrics);
+        perform(&mut connection, work, &mut commands, metrics);
         lag = lag.max(1);
         if metrics.index_lag.get() > INDEX_LAG_MAX {
             lag = index_or_report(&mut connection, metrics);
@@ -59,22 +59,53 @@ fn close(connection: Connection) {
     }
 }
 
-/// Commits `first` and everything that waits behind it, then answers all of them.
-fn store(
+/// Does `work`, together with all documents that wait right behind it.
+fn perform(
     connection: &mut Connection,
-    first: Write,
-    commands: &mut mpsc::Receiver<Write>,
+    work: Work,
+    commands: &mut mpsc::Receiver<Work>,
     metrics: &Metrics,
 ) {
-    let mut rows = first.rows.len();
-    let mut writes = vec![first];
-    while rows < GROUP_MAX {
-        let Ok(write) = commands.try_recv() else {
-            break;
-        };
-        rows += write.rows.len();
-        writes.push(write);
+    let mut change = None;
+    match work {
+        Work::Change(alone) => change = Some(alone),
+        Work::Documents(first) => {
+            let mut rows = first.rows.len();
+            let mut writes = vec![first];
+            while rows < GROUP_MAX {
+                match commands.try_recv() {
+                    Ok(Work::Documents(write)) => {
+                        rows += write.rows.len();
+                        writes.push(write);
+                    }
+                    Ok(Work::Change(next)) => {
+                        change = Some(next);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            store(connection, writes, rows, metrics);
+        }
     }
+    if let Some(change) = change {
+        change(connection);
+    }
+}
+
+/// Runs `work` in a transaction and commits it.
+pub(super) fn transact<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let result = work(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
+
+/// Commits a group, then answers all of it.
+fn store(connection: &mut Connection, writes: Vec<Write>, rows: usize, metrics: &Metrics) {
     let result = commit(connection, &writes);
     match result {
         Ok(outcomes) => {
@@ -332,11 +363,13 @@ fn none_if_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn signed(value: u64) -> i64 {
+/// As SQLite keeps numbers.
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn now_nanos() -> i64 {
+/// Nanoseconds since the epoch.
+pub(super) fn now_nanos() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
