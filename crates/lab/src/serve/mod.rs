@@ -38,6 +38,7 @@ use self::http::App;
 use self::metrics::Metrics;
 use self::scrape::{Scrapes, Target};
 use self::store::Store;
+use self::traces::Relay;
 
 /// Connections at one time: a sidecar keeps one for each lane and its questions to the hub.
 const HTTP_CONNECTIONS_MAX: usize = 512;
@@ -84,6 +85,10 @@ pub(crate) struct Args {
     /// Seconds between two scrapes of a sidecar.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     scrape_interval: u64,
+    /// Where traces are sent on to, after they were stored: whoever sends them is answered only when
+    /// both have them.
+    #[arg(long, value_name = "URL")]
+    relay_traces: Option<net::Endpoint>,
     /// Directory of the SQLite store; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = "emco-lab-data")]
     data: PathBuf,
@@ -148,6 +153,7 @@ async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
         metrics,
         registry,
         scrapes,
+        relay: args.relay_traces.clone().map(Relay::new),
         forward: forward_at,
         started: Instant::now(),
     });

@@ -277,3 +277,35 @@ fn sidecars_are_scraped_and_their_services_shown() {
     assert!(page.contains("Not reached"));
     assert!(asked.load(Ordering::Relaxed) >= 5, "again and again");
 }
+
+#[test]
+fn who_else_wants_traces_has_them_before_the_answer() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let second = Lab::start(far.path());
+    let address = format!("http://{}", second.http);
+    let first = Lab::start_with(near.path(), &["--relay-traces", &address]);
+    for (headers, body) in [
+        (PROTOBUF, protobuf(&request(&four()))),
+        (JSON, request(&four()).to_string().into_bytes()),
+    ] {
+        let reply = first.request("POST", "/v1/traces", headers, &body);
+        assert_eq!(reply.status, 200);
+    }
+    for lab in [&first, &second] {
+        let counts = lab.get("/api/v1/spans/counts").json();
+        assert_eq!(
+            (&counts["spans"], &counts["arrivals"]),
+            (&json!(4), &json!(8))
+        );
+    }
+    second.kill();
+    let body = protobuf(&request(&[span(9, 0, "clm", false)]));
+    let reply = first.request("POST", "/v1/traces", PROTOBUF, &body);
+    assert_eq!(reply.status, 503, "sent again by whoever has it");
+    assert!(reply.head.to_ascii_lowercase().contains("retry-after"));
+    assert_eq!(
+        first.get("/api/v1/spans/counts").json()["spans"],
+        5,
+        "stored all the same"
+    );
+}

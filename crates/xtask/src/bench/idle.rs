@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::sink::Sink;
 use super::statistics::{Samples, from_count};
 use super::subject::{Bench, Peers, write_line};
-use crate::demo::lab::Lab;
+use crate::demo::lab::{Feeds, Lab};
 use crate::{interrupt, proc};
 
 /// Before this, a sidecar is not at rest.
@@ -38,7 +38,7 @@ pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
 /// Memory in bytes and wake-ups a second of sidecars that rest side by side, all peers connected.
 pub(super) fn rest(bench: &Bench<'_>, lab: &Path, runs: u32) -> Result<(Samples, Samples)> {
     let home = bench.folder("rest")?;
-    let lab = Lab::start(lab, &home)?;
+    let lab = Lab::start(lab, &home, &Feeds::default())?;
     let peers = Peers {
         hub: Some(lab.http),
         forward: Some(lab.forward),

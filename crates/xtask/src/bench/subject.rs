@@ -88,6 +88,7 @@ impl<'a> Bench<'a> {
             hub: peers.hub,
             forward: peers.forward,
             elastic: peers.elastic,
+            otlp: None,
         };
         let mut sidecar = Sidecar::start(self.program, folder, settings)?;
         sidecar.wait_until_up()?;

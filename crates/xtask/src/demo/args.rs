@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::beside::Beside;
+
 /// What `cargo xtask demo` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Deliver to real servers of others (installed if they are not there), not to the lab.
     #[arg(long)]
     pub(crate) real_peers: bool,
+    /// Start these beside the lab (installed if they are not there) and say where they are.
+    #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
+    pub(crate) with: Vec<Beside>,
     /// How long a line waits for evidence, e.g. `2s`.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub(crate) wait: String,

@@ -31,9 +31,18 @@ struct Addresses {
     forward: SocketAddr,
 }
 
+/// What the lab gets from elsewhere, and gives to others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Feeds {
+    /// Sidecars whose metrics it asks for, by service.
+    pub(crate) scrape: Vec<(String, SocketAddr)>,
+    /// Who gets the traces that it took.
+    pub(crate) relay: Option<SocketAddr>,
+}
+
 impl Lab {
     /// Starts the lab with its data in `folder` and waits until it listens.
-    pub(crate) fn start(program: &Path, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(program: &Path, folder: &Path, feeds: &Feeds) -> Result<Self> {
         let (port_file, log) = (folder.join("lab.json"), folder.join("lab.log"));
         let mut command = Command::new(program);
         command
@@ -42,6 +51,7 @@ impl Lab {
             .arg(folder.join("lab"))
             .arg("--port-file")
             .arg(&port_file)
+            .args(feeds.arguments())
             .stdout(Stdio::from(log_file(&log)?))
             .stderr(Stdio::from(log_file(&log)?));
         let mut group = Group::spawn("emco-lab serve", &mut command)?;
@@ -75,6 +85,17 @@ impl Lab {
     }
 }
 
+impl Feeds {
+    fn arguments(&self) -> Vec<String> {
+        let scrape = self.scrape.iter();
+        let scrape = scrape.map(|(name, address)| format!("--scrape={name}={address}"));
+        let relay = self.relay.iter();
+        scrape
+            .chain(relay.map(|address| format!("--relay-traces=http://{address}")))
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +111,7 @@ mod tests {
     #[test]
     fn a_lab_that_ends_at_once_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Lab::start(Path::new("false"), folder.path()).unwrap_err();
+        let error = Lab::start(Path::new("false"), folder.path(), &Feeds::default()).unwrap_err();
         assert!(error.to_string().contains("ended at once"), "{error}");
     }
 }

@@ -6,9 +6,11 @@
 //!        └─▶ manifest, truth ───────────┼──────┴────────────────▶ judge ◀───┴ receipts
 //!                                       └ killed and started again, if asked for
 //! ```
-//! Everything it starts ends with it, whatever the reason.
+//! The lab takes traces, too, and asks the sidecars for their metrics; with `--with` Jaeger and
+//! Prometheus do so beside it. Everything it starts ends with it, whatever the reason.
 
 mod args;
+mod beside;
 pub(crate) mod build;
 pub(crate) mod corpus;
 mod exposition;

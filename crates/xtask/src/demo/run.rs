@@ -1,19 +1,21 @@
 //! One run from the first start to the last receipt.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use testkit::manifest::Expected;
+use testkit::manifest::{Expected, Pod};
 use testkit::oracle::Lane;
 
 use super::args::{Args, LaneName};
+use super::beside::Neighbours;
 use super::build::Programs;
 use super::corpus::Corpus;
 use super::judge::{self, Case, Outcome};
 use super::kills::Schedule;
-use super::lab::Lab;
+use super::lab::{Feeds, Lab};
 use super::letters;
 use super::ports::Ports;
 use super::real::RealPeers;
@@ -43,6 +45,7 @@ pub(crate) struct Run<'a> {
     state: PathBuf,
     _real: Option<RealPeers>,
     lab: Lab,
+    _neighbours: Neighbours,
     schedule: Schedule,
 }
 
@@ -55,15 +58,25 @@ impl<'a> Run<'a> {
         corpus: &Corpus,
     ) -> Result<Self> {
         let folder = folder.path();
-        let lab = Lab::start(&programs.lab, folder)?;
         let plan = Plan {
             program: &programs.lab,
             corpus: &corpus.folder,
             out: folder.join("pods"),
             args,
         };
-        let state = folder.join("state");
         let mut ports = Ports::new();
+        let places = places(&plan, &mut ports)?;
+        let scrape: Vec<_> = places
+            .iter()
+            .map(|place| (place.pod.service.clone(), place.admin))
+            .collect();
+        let neighbours = Neighbours::start(&args.with, folder, &scrape)?;
+        let feeds = Feeds {
+            scrape,
+            relay: neighbours.traces(),
+        };
+        let lab = Lab::start(&programs.lab, folder, &feeds)?;
+        let state = folder.join("state");
         let real = args
             .real_peers
             .then(|| RealPeers::start(folder, &mut ports))
@@ -72,17 +85,18 @@ impl<'a> Run<'a> {
         let elastic = real.as_ref().map_or(lab.http, |real| real.elasticsearch);
         let has = |lane| args.lanes.contains(&lane);
         let mut sidecars = Vec::new();
-        for pod in plan.pods()? {
+        for place in places {
             let settings = Settings {
-                state_dir: state.join(&pod.service),
-                service: pod.service,
-                pod_dir: pod.directory.into(),
-                spans: ports.take()?,
-                admin: ports.take()?,
+                state_dir: state.join(&place.pod.service),
+                service: place.pod.service,
+                pod_dir: place.pod.directory.into(),
+                spans: place.spans,
+                admin: place.admin,
                 wait: args.wait.clone(),
                 hub: Some(lab.http),
                 forward: has(LaneName::Forward).then_some(forward),
                 elastic: has(LaneName::Elastic).then_some(elastic),
+                otlp: None,
             };
             sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
         }
@@ -96,6 +110,7 @@ impl<'a> Run<'a> {
         let replay = plan.start(folder, lab.http, &addresses)?;
         say::note(format_args!("{} sidecars run", sidecars.len()));
         say::note(format_args!("the page: http://{}/", lab.http));
+        neighbours.announce();
         let seed = args.seed.unwrap_or(1);
         Ok(Self {
             schedule: Schedule::new(args.kill, corpus.lines, sidecars.len(), seed),
@@ -107,6 +122,7 @@ impl<'a> Run<'a> {
             state,
             _real: real,
             lab,
+            _neighbours: neighbours,
         })
     }
 
@@ -215,6 +231,25 @@ impl<'a> Run<'a> {
             self.lab.http
         )
     }
+}
+
+/// Where a sidecar stands and listens.
+struct Place {
+    pod: Pod,
+    spans: SocketAddr,
+    admin: SocketAddr,
+}
+
+fn places(plan: &Plan<'_>, ports: &mut Ports) -> Result<Vec<Place>> {
+    let pods = plan.pods()?.into_iter();
+    pods.map(|pod| {
+        Ok(Place {
+            pod,
+            spans: ports.take()?,
+            admin: ports.take()?,
+        })
+    })
+    .collect()
 }
 
 /// What is asked for what each lane has delivered.

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) forward: Option<SocketAddr>,
     /// An Elasticsearch to deliver to.
     pub(crate) elastic: Option<SocketAddr>,
+    /// A receiver of OTLP over HTTP to send traces to.
+    pub(crate) otlp: Option<SocketAddr>,
 }
 
 impl Settings {
@@ -60,6 +62,10 @@ impl Settings {
             yaml += "  elastic:\n";
             yaml += &pairs(&[("    url", &url(address))]);
         }
+        if let Some(address) = self.otlp {
+            yaml += "  otlp:\n";
+            yaml += &pairs(&[("    endpoint", &url(address))]);
+        }
         yaml
     }
 }
@@ -86,6 +92,7 @@ mod tests {
             hub: Some(address(3)),
             forward: Some(address(4)),
             elastic: Some(address(3)),
+            otlp: Some(address(5)),
         };
         assert_eq!(
             settings.to_yaml(),
@@ -107,6 +114,8 @@ lanes:
     address: "127.0.0.1:4"
   elastic:
     url: "http://127.0.0.1:3"
+  otlp:
+    endpoint: "http://127.0.0.1:5"
 "#
         );
     }

@@ -32,6 +32,8 @@ pub(crate) struct App {
     pub(crate) registry: prometheus::Registry,
     /// How the last scrapes went.
     pub(crate) scrapes: Arc<Scrapes>,
+    /// Who else gets traces.
+    pub(crate) relay: Option<traces::Relay>,
     /// Where the forward receiver listens.
     pub(crate) forward: SocketAddr,
     /// Since when it serves.
@@ -44,7 +46,12 @@ impl App {
         let path = request.uri().path();
         if path == "/v1/traces" && request.method() == Method::POST {
             let (head, body) = request.into_parts();
-            return traces::export(&self.store, &self.metrics, &head.headers, body).await;
+            let receiver = traces::Receiver {
+                store: &self.store,
+                metrics: &self.metrics,
+                relay: self.relay.as_ref(),
+            };
+            return receiver.export(&head.headers, body).await;
         }
         if path.starts_with("/v1/") {
             return self.hub.handle(request).await.map(Content::Whole);
