@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use correlate::Ledger;
-use in_spans::{Journal, JournalError, SpanSink};
+use in_spans::{Journal, JournalError, KIND_SPANS, SpanSink};
 use model::evidence::SpanFacts;
 use model::time::UnixNanos;
 use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
+use crate::span_lookup::SpanMemory;
+use crate::span_store::SpanStore;
 
 /// A request has ended its first call so long after it began, in nanoseconds (28 ms was seen): one
 /// that began earlier has shown a span.
@@ -37,6 +39,8 @@ pub(crate) struct LedgerSink {
     export_delay: Duration,
     /// When the spans of this piece came.
     at: Option<UnixNanos>,
+    /// What the exporter of spans wants to be remembered, where there is one.
+    memory: Option<SpanMemory>,
 }
 
 impl LedgerSink {
@@ -45,7 +49,13 @@ impl LedgerSink {
             ledger,
             export_delay,
             at: None,
+            memory: None,
         }
+    }
+
+    /// Tells the exporter of spans, too.
+    pub(crate) fn telling(self, memory: Option<SpanMemory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// From when on spans can have arrived that are missing, as [`SpanSink::gap`] takes it: the
@@ -63,6 +73,9 @@ impl LedgerSink {
 impl SpanSink for LedgerSink {
     fn span(&mut self, span: &SpanFacts<'_>) {
         let at = *self.at.get_or_insert_with(now);
+        if let Some(memory) = &self.memory {
+            memory.span(span);
+        }
         self.ledger.lock().span(span, at);
     }
 
@@ -82,28 +95,36 @@ impl SpanSink for LedgerSink {
 /// The spool as a journal: when it is full the oldest spans make room, because new evidence is worth
 /// more than what only a restart would need.
 pub(crate) struct SpanJournal {
-    spool: Spool,
+    store: SpanStore,
 }
 
 impl SpanJournal {
-    pub(crate) fn new(spool: Spool) -> Self {
-        Self { spool }
+    pub(crate) const fn new(store: SpanStore) -> Self {
+        Self { store }
     }
 }
 
 impl Journal for SpanJournal {
     fn append(&mut self, kind: u8, at: UnixNanos, payload: &[u8]) -> Result<(), JournalError> {
-        loop {
-            match self.spool.append(kind, at.0, payload) {
-                Ok(_) => return Ok(()),
-                Err(spool::Error::Full { .. }) => match self.spool.drop_oldest() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Err(JournalError::Full),
-                    Err(error) => return Err(JournalError::Failed(Box::new(error))),
-                },
-                Err(error) => return Err(JournalError::Failed(Box::new(error))),
-            }
-        }
+        self.store.append(kind, at, payload, 0).map_err(refused)
+    }
+
+    fn append_spans(
+        &mut self,
+        at: UnixNanos,
+        payload: &[u8],
+        spans: u64,
+    ) -> Result<(), JournalError> {
+        self.store
+            .append(KIND_SPANS, at, payload, spans)
+            .map_err(refused)
+    }
+}
+
+fn refused(error: spool::Error) -> JournalError {
+    match error {
+        spool::Error::Full { .. } => JournalError::Full,
+        error => JournalError::Failed(Box::new(error)),
     }
 }
 

@@ -9,6 +9,7 @@ use in_tail::FileSet;
 use net::Endpoint;
 use out_elastic::{BulkEncoder, Elastic, ElasticSettings};
 use out_forward::{Forward, ForwardEncoder, ForwardSettings};
+use out_otlp::{Exporter, OtlpSettings};
 use pipeline::output::{Encoder, Output};
 use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics};
 use prometheus::Registry;
@@ -46,6 +47,11 @@ pub(crate) fn check(lanes: &settings::Lanes) -> Result<()> {
     }
     if let Some(elastic) = &lanes.elastic {
         set_up_elastic(elastic, &registry).context("`lanes.elastic` is not usable")?;
+    }
+    if let Some(otlp) = &lanes.otlp {
+        let metrics = out_otlp::Metrics::new(&registry)?;
+        Exporter::new(otlp_settings(otlp)?, Vec::new(), metrics)
+            .context("`lanes.otlp` is not usable")?;
     }
     Ok(())
 }
@@ -165,6 +171,21 @@ fn elastic_settings(elastic: &settings::Elastic) -> Result<ElasticSettings> {
     if let Some(limit) = elastic.request_timeout {
         settings.request_timeout_seconds = whole_seconds(limit);
     }
+    Ok(settings)
+}
+
+/// What the exporter of spans is told.
+pub(crate) fn otlp_settings(otlp: &settings::Otlp) -> Result<OtlpSettings> {
+    let mut settings = OtlpSettings::new(endpoint(&otlp.url)?);
+    if let Some(spans) = otlp.batch_spans {
+        settings.batch_spans = spans;
+    }
+    if let Some(limit) = otlp.request_timeout {
+        settings.request_timeout_seconds = whole_seconds(limit);
+    }
+    settings.tls = otlp.tls.clone();
+    settings.compression = otlp.compression;
+    settings.noise = otlp.noise;
     Ok(settings)
 }
 

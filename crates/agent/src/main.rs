@@ -18,6 +18,9 @@ mod recent;
 mod requests;
 mod run;
 mod settings;
+mod span_lane;
+mod span_lookup;
+mod span_store;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

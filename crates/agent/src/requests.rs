@@ -7,6 +7,8 @@ use model::ids::DocumentId;
 use model::time::UnixNanos;
 use pipeline::{Entry, OrderQueue, RequestEntry, VerdictLog};
 
+use crate::span_lookup::SpanMemory;
+
 /// Documents remembered as written; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 65_536;
 
@@ -19,6 +21,7 @@ pub(crate) struct Requests {
     waiting: VecDeque<RequestEntry>,
     known: HashSet<DocumentId>,
     order: VecDeque<DocumentId>,
+    memory: Option<SpanMemory>,
 }
 
 impl Requests {
@@ -36,8 +39,16 @@ impl Requests {
         requests
     }
 
+    /// Tells the exporter of spans, too.
+    pub(crate) fn telling(self, memory: Option<SpanMemory>) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Takes the document of a request of `service`, unless it was written before.
     pub(crate) fn add(&mut self, ended: RequestEnded, service: &str) {
+        if let Some(memory) = &self.memory {
+            memory.request(&ended);
+        }
         let id = DocumentId::Request(ended.trace, ended.span);
         if !self.remember(id) {
             return;

@@ -33,6 +33,9 @@ use crate::origin::Origins;
 use crate::recent::Recent;
 use crate::requests::Requests;
 use crate::settings::Settings;
+use crate::span_lane::{self, SpanLaneHandle};
+use crate::span_lookup::{LedgerLookup, SpanMemory};
+use crate::span_store::SpanStore;
 
 /// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
 const DECIDE_EVERY: Duration = Duration::from_millis(250);
@@ -103,9 +106,10 @@ struct Sidecar {
     hub: HubHandle,
     learned: mpsc::Receiver<Learned>,
     lanes: Vec<LaneHandle>,
+    traces: Option<SpanLaneHandle>,
     log: LogHandle,
     files: Arc<FileSet>,
-    spool: Spool,
+    spans: SpanStore,
     keep_spans: Duration,
     trimmed: Instant,
     process: Process,
@@ -137,26 +141,23 @@ impl Sidecar {
         let state_dir = settings.state_dir.as_path();
         let queues = spool::Metrics::new(registry)?;
         let spool = open_spool(settings, &queues)?;
+        let spans = span_lane::open_store(&settings.lanes, spool, state_dir, registry)?;
+        let memory = settings.lanes.otlp.is_some().then(SpanMemory::default);
         let ledger = new_ledger(settings);
-        let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY);
-        if let Some(lost_before) = rebuild(&spool, &mut sink, &meter) {
+        let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY).telling(memory.clone());
+        if let Some(lost_before) = rebuild(spans.spool(), &mut sink, &meter) {
             ledger.lock().history_lost(lost_before);
         }
         let receiver = bind_receiver(settings, registry, health).await?;
         let listening = environment::now();
         if let Some(alive_until) = claim.alive_until {
-            note_downtime(&mut sink, &spool, alive_until, listening);
+            note_downtime(&mut sink, &spans, alive_until, listening);
         }
         if let Some(receiver) = receiver {
-            let journal = SpanJournal::new(spool.clone());
-            let sink = Arc::new(std::sync::Mutex::new(LedgerSink::new(
-                ledger.clone(),
-                EXPORT_DELAY,
-            )));
-            let serve = receiver.serve(journal, sink, background.clone());
+            let sink = Arc::new(std::sync::Mutex::new(sink));
+            let serve = receiver.serve(SpanJournal::new(spans.clone()), sink, background.clone());
             tokio::spawn(meter.measure(Work::Spans, serve));
         }
-
         let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
         let (log, recovery) = open_log(settings, &lane_names, &queues)?;
@@ -184,12 +185,15 @@ impl Sidecar {
                 registry,
             },
         )?;
+        let lookup = LedgerLookup::new(ledger.clone(), memory.clone().unwrap_or_default());
+        let traces = span_lane::spawn(settings, &spans, lookup, &meter)?;
         let (hub, learned) = connect_hub(settings, registry, stop)?;
         tokio::spawn(synced(handle.clone(), background.clone()));
         let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
-            requests: Requests::recall(&log, environment::now().minus(REMEMBER_REQUESTS)),
+            requests: Requests::recall(&log, environment::now().minus(REMEMBER_REQUESTS))
+                .telling(memory),
             log,
             origins,
             recent,
@@ -210,8 +214,9 @@ impl Sidecar {
             hub,
             learned,
             lanes,
+            traces,
             log: handle,
-            spool,
+            spans,
             keep_spans: settings.spans.keep,
             trimmed: Instant::now(),
             process,
@@ -257,7 +262,10 @@ impl Sidecar {
                 // what was decided goes out before more is read: lanes find it still at hand
                 tokio::task::yield_now().await;
             }
-            if self.lanes.iter().any(LaneHandle::is_finished) {
+            let traces = self.traces.as_ref();
+            if self.lanes.iter().any(LaneHandle::is_finished)
+                || traces.is_some_and(SpanLaneHandle::is_finished)
+            {
                 bail!(
                     "a destination's task ended by itself; starting again continues where it was"
                 );
@@ -283,7 +291,7 @@ impl Sidecar {
         if let (Some(listening), Some(first)) = (self.newborn, self.head.first_line()) {
             self.newborn = None;
             if first < listening {
-                note_late_start(&self.ledger, &self.spool, listening);
+                note_late_start(&self.ledger, &self.spans, listening);
             }
         }
         let (head, ledger, hub) = (&mut self.head, &self.ledger, &self.hub);
@@ -297,9 +305,7 @@ impl Sidecar {
         if self.trimmed.elapsed() >= TRIM_EVERY {
             self.trimmed = Instant::now();
             let keep = u64::try_from(self.keep_spans.as_nanos()).unwrap_or(u64::MAX);
-            if let Err(error) = self.spool.trim_older_than(now.minus(keep).0) {
-                tracing::warn!(%error, "old spans cannot be thrown away");
-            }
+            self.spans.trim(now.minus(keep));
         }
     }
 
@@ -336,14 +342,20 @@ impl Sidecar {
         self.settle(deadline).await;
         self.step();
         let mut left = 0;
+        if let Some(traces) = &self.traces {
+            traces.hurry();
+        }
         for lane in std::mem::take(&mut self.lanes) {
             left += lane.drain(deadline).await.left;
+        }
+        if let Some(traces) = self.traces.take() {
+            left += traces.drain(deadline).await;
         }
         self.background.cancel();
         if let Err(error) = self.log.sync() {
             tracing::warn!(%error, "verdict log cannot be synced");
         }
-        if let Err(error) = self.spool.sync() {
+        if let Err(error) = self.spans.spool().sync() {
             tracing::warn!(%error, "spool cannot be synced");
         }
         match left {
@@ -445,13 +457,13 @@ fn new_ledger(settings: &Settings) -> SharedLedger {
 /// EMCO sends spans in the order of their ends, so what ended before the last span that came is here.
 fn note_downtime(
     sink: &mut LedgerSink,
-    spool: &Spool,
+    spans: &SpanStore,
     alive_until: UnixNanos,
     listening: UnixNanos,
 ) {
     let from = sink.missing_since(alive_until);
     sink.gap(from, listening);
-    let mut journal = SpanJournal::new(spool.clone());
+    let mut journal = SpanJournal::new(spans.clone());
     if let Err(error) = in_spans::note_gap(&mut journal, from, listening) {
         let error = net::chain(&error);
         tracing::warn!(error, "the time without a sidecar cannot be remembered");
@@ -459,7 +471,7 @@ fn note_downtime(
 }
 
 /// The service was at work before anybody listened: what it did then is not known.
-fn note_late_start(ledger: &SharedLedger, spool: &Spool, listening: UnixNanos) {
+fn note_late_start(ledger: &SharedLedger, spans: &SpanStore, listening: UnixNanos) {
     tracing::info!(
         "the service was at work before this sidecar; its first lines stay without a person"
     );
@@ -467,7 +479,7 @@ fn note_late_start(ledger: &SharedLedger, spool: &Spool, listening: UnixNanos) {
     ledger.history_lost(listening);
     ledger.gap(UnixNanos(0), listening);
     drop(ledger);
-    let mut journal = SpanJournal::new(spool.clone());
+    let mut journal = SpanJournal::new(spans.clone());
     if let Err(error) = in_spans::note_gap(&mut journal, UnixNanos(0), listening) {
         let error = net::chain(&error);
         tracing::warn!(error, "the late start cannot be remembered");

@@ -101,6 +101,8 @@ pub(crate) struct Lanes {
     pub(crate) forward: Option<Forward>,
     /// Elasticsearch or OpenSearch.
     pub(crate) elastic: Option<Elastic>,
+    /// Jaeger, an OpenTelemetry Collector or another receiver of OTLP over HTTP, for spans.
+    pub(crate) otlp: Option<Otlp>,
     /// Most bytes of verdicts on disk before reading stops.
     pub(crate) disk_bytes_max: Option<u64>,
 }
@@ -152,6 +154,28 @@ pub(crate) struct Elastic {
     /// `none` or `gzip`.
     #[serde(default)]
     pub(crate) compression: out_elastic::Compression,
+}
+
+/// A receiver of traces.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Otlp {
+    /// `http(s)://host[:port][/path]`; `/v1/traces` is appended.
+    pub(crate) url: String,
+    /// Most spans of one request.
+    pub(crate) batch_spans: Option<usize>,
+    /// Longest time of one request; then it is sent again.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub(crate) request_timeout: Option<Duration>,
+    /// TLS details.
+    #[serde(default)]
+    pub(crate) tls: net::TlsSettings,
+    /// `none` or `gzip`.
+    #[serde(default)]
+    pub(crate) compression: out_otlp::Compression,
+    /// Which share of traces nobody asked for is exported.
+    #[serde(default)]
+    pub(crate) noise: out_otlp::NoiseSettings,
 }
 
 const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -274,6 +298,9 @@ impl Settings {
         if let Some(url) = get("ELASTIC_URL") {
             self.lanes.elastic = Some(Elastic::at(url));
         }
+        if let Some(url) = get("OTLP_URL") {
+            self.lanes.otlp = Some(Otlp::at(url));
+        }
         Ok(self)
     }
 
@@ -287,8 +314,11 @@ impl Settings {
         if self.logs.pod_dir.is_none() && self.logs.files.is_empty() {
             bail!("nothing to follow: set `logs.pod_dir` or `logs.files`");
         }
-        if self.lanes.forward.is_none() && self.lanes.elastic.is_none() {
-            bail!("nowhere to deliver to: set `lanes.forward` or `lanes.elastic`");
+        let lanes = &self.lanes;
+        if lanes.forward.is_none() && lanes.elastic.is_none() && lanes.otlp.is_none() {
+            bail!(
+                "nowhere to deliver to: set `lanes.forward`, `lanes.elastic` or, for spans, `lanes.otlp`"
+            );
         }
         Ok(self)
     }
@@ -320,6 +350,19 @@ impl Elastic {
             request_timeout: None,
             tls: net::TlsSettings::default(),
             compression: out_elastic::Compression::default(),
+        }
+    }
+}
+
+impl Otlp {
+    fn at(url: String) -> Self {
+        Self {
+            url,
+            batch_spans: None,
+            request_timeout: None,
+            tls: net::TlsSettings::default(),
+            compression: out_otlp::Compression::default(),
+            noise: out_otlp::NoiseSettings::default(),
         }
     }
 }

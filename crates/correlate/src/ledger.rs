@@ -240,6 +240,10 @@ impl Ledger {
         }
     }
 
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The process began to print at `time` (a container start). Whatever ran before is over; lines
     /// of the old process that still wait can be anybody's. What is known of the new process already
     /// stays: after a restart of the sidecar its spans come before its lines.

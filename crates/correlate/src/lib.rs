@@ -22,6 +22,7 @@ mod calls;
 mod decide;
 mod ledger;
 mod line;
+mod lookup;
 mod origin;
 mod origins;
 mod owners;
@@ -41,4 +42,5 @@ mod tests;
 mod worker_tests;
 
 pub use ledger::{Ledger, RequestEnded, Ticket};
+pub use lookup::Served;
 pub use settings::Settings;

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::time::UnixNanos;
 
 use crate::error::Error;
-use crate::journal::{Journal, JournalError, KIND_GAP, KIND_SPANS, SpanSink, encode_gap, show};
+use crate::journal::{Journal, JournalError, KIND_GAP, SpanSink, encode_gap, show};
 use crate::metrics::Metrics;
 use crate::scan::SpanScratch;
 use crate::splitter::{Piece, Splitter};
@@ -68,7 +68,7 @@ impl Store {
         }
         if result.is_ok() {
             self.gap_since = None;
-            result = self.journal.append(KIND_SPANS, now, record);
+            result = self.journal.append_spans(now, record, count);
         }
         let Err(error) = result else { return };
         self.gap_since.get_or_insert(now);

@@ -21,6 +21,20 @@ pub trait Journal: Send {
     /// # Errors
     /// If the record is not kept; nothing of it is.
     fn append(&mut self, kind: u8, at: UnixNanos, payload: &[u8]) -> Result<(), JournalError>;
+
+    /// Appends a record of [`KIND_SPANS`] that holds so many spans, those without ids included.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    fn append_spans(
+        &mut self,
+        at: UnixNanos,
+        payload: &[u8],
+        spans: u64,
+    ) -> Result<(), JournalError> {
+        let _: u64 = spans;
+        self.append(KIND_SPANS, at, payload)
+    }
 }
 
 /// Why a record was not kept.

@@ -13,6 +13,7 @@
 //! | [`VerdictLog`], [`LogHandle`], [`LogReader`] | the queue between head and lanes; format in its module |
 //! | [`Lane`], [`lane::Engine`] | one destination: batches, repetition, prefix commit |
 //! | [`output`], [`Documents`] | what a destination and a source of documents have to be |
+//! | [`SlotFile`] | a small value that survives a crash at any moment |
 //! | [`dead_letter`] | what a destination will never take |
 //! | [`Metrics`] | read = delivered + dead-lettered + dropped + in flight |
 //!
@@ -49,6 +50,7 @@ pub mod head;
 pub mod lane;
 mod metrics;
 pub mod output;
+mod slot_file;
 mod slots;
 mod varint;
 mod verdict_log;
@@ -60,5 +62,6 @@ pub use error::Error;
 pub use head::OrderQueue;
 pub use lane::{Lane, LaneHandle, LaneReport, LaneSettings};
 pub use metrics::{HeadMetrics, LaneMetrics, Metrics};
+pub use slot_file::{SlotFile, SlotValue};
 pub use spool::Limits;
 pub use verdict_log::{LogHandle, LogReader, Recovery, VerdictLog};

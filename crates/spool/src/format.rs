@@ -19,6 +19,14 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Behind every batch.
+    pub const END: Self = Self {
+        segment: u64::MAX,
+        offset: u64::MAX,
+    };
+}
+
 /// A batch as found in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parsed<'a> {

@@ -39,6 +39,8 @@ impl Default for Limits {
 /// What [`Spool::drop_oldest`] gave up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
+    /// Number of the removed segment.
+    pub segment: u64,
     /// Readable batches of the removed segment.
     pub batches: u64,
     /// Bytes it took on disk.
@@ -236,19 +238,21 @@ impl<S: Storage> Spool<S> {
         Ok(())
     }
 
-    /// Removes segments, but never the last one, whose batches are all older than `at`; stops at the
-    /// first that is not.
+    /// Removes segments, but never the last one, whose batches are all older than `at` and stand
+    /// before `before`; stops at the first that is not.
     ///
     /// # Errors
     /// When a segment cannot be read or removed.
-    pub fn trim_older_than(&self, at: u64) -> Result<(), Error> {
+    pub fn trim_older_than(&self, at: u64, before: Position) -> Result<(), Error> {
         loop {
             let oldest = {
                 let state = self.lock();
                 let tail = state.tail;
                 let oldest = state.segments.iter().next().map(|(n, s)| (*n, s.known));
                 match oldest {
-                    Some((number, known)) if number < tail && state.segments.len() > 1 => {
+                    Some((number, known))
+                        if number < tail.min(before.segment) && state.segments.len() > 1 =>
+                    {
                         (number, known)
                     }
                     _ => return Ok(()),
@@ -292,6 +296,7 @@ impl<S: Storage> Spool<S> {
             state.remove(number)?;
         }
         Ok(Some(Dropped {
+            segment: number,
             batches,
             bytes: segment.length,
         }))

@@ -198,7 +198,7 @@ impl Model {
             }
             Step::TrimOlder(at) => {
                 self.kept.retain(|batch| batch.2 >= *at);
-                return spool.trim_older_than(*at).is_ok();
+                return spool.trim_older_than(*at, Position::END).is_ok();
             }
             Step::DropOldest => {
                 let first = spool.first().segment;
@@ -443,7 +443,10 @@ fn a_directory_keeps_batches_over_processes() {
             .map(|at| format!("batch {at}").repeat(8))
             .collect::<Vec<_>>()
     );
-    spool.trim_older_than(3).unwrap();
+    let first = spool.first();
+    spool.trim_older_than(3, first).unwrap();
+    assert_eq!(spool.first(), first, "nothing stands before the first");
+    spool.trim_older_than(3, Position::END).unwrap();
     assert!(spool.first().segment > 1);
     assert_eq!((metrics.appended.get(), metrics.damaged.get()), (5, 1));
     assert_eq!(metrics.bytes.get(), i64::try_from(spool.bytes()).unwrap());

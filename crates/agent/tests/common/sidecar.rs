@@ -82,6 +82,13 @@ impl Setup {
         self
     }
 
+    /// Delivers spans to a receiver of traces, with this line more under `otlp`.
+    pub(crate) fn otlp(mut self, address: SocketAddr, more: &str) -> Self {
+        let url = format!("http://{address}");
+        self.lanes += &["  otlp:\n    url: \"", &url, "\"\n    ", more, "\n"].concat();
+        self
+    }
+
     /// Asks a hub.
     pub(crate) fn hub(self, address: SocketAddr) -> Self {
         self.with(&format!("hub: {{addresses: [\"http://{address}\"]}}"))

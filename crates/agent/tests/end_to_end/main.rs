@@ -8,6 +8,7 @@
 //! | `destinations` | receivers that hang, lie, break off and refuse |
 //! | `people` | spans and the hub: who did it, and who may not be named |
 //! | `secrets` | what must not leave the pod |
+//! | `traces` | spans to a receiver that hangs, lies, breaks off and refuses |
 //! | `command` | what an operator types and reads |
 #![allow(
     clippy::unwrap_used,
@@ -26,3 +27,4 @@ mod lines;
 mod people;
 mod secrets;
 mod state;
+mod traces;

@@ -6,13 +6,13 @@
 //!                          | delivered v | duplicates v | dead-lettered v | dropped v
 //! ```
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use crate::entry::{Position, Totals};
 use crate::error::Error;
+use crate::slot_file::{SlotFile, SlotValue};
 use crate::slots;
 use crate::varint::{Cursor, Malformed, push, push_text};
 
@@ -42,48 +42,19 @@ pub(super) enum Saved {
 
 /// The open file.
 #[derive(Debug)]
-pub(super) struct Checkpoint {
-    path: PathBuf,
-    file: File,
-    generation: u64,
-    unsynced: bool,
-}
+pub(super) struct Checkpoint(SlotFile);
 
 impl Checkpoint {
     pub(super) fn open(path: &Path) -> Result<(Self, Saved), Error> {
-        let failed = |doing| {
-            move |source| Error::Checkpoint {
-                doing,
-                path: path.to_owned(),
-                source,
+        let (file, value) = SlotFile::open(path)?;
+        let saved = match value {
+            SlotValue::Value(value) => read(&value),
+            SlotValue::Nothing => Saved::Nothing,
+            SlotValue::Damaged => {
+                Saved::Unreadable("no slot of the checkpoint is intact".to_owned())
             }
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed("opening"))?;
-        let mut content = Vec::new();
-        (&file)
-            .take(2 * slots::SLOT_BYTES)
-            .read_to_end(&mut content)
-            .map_err(failed("reading"))?;
-        let (generation, value) = slots::newest(&content);
-        let saved = match value {
-            Some(value) => read(value),
-            None if content.is_empty() => Saved::Nothing,
-            None => Saved::Unreadable("no slot of the checkpoint is intact".to_owned()),
-        };
-        let checkpoint = Self {
-            path: path.to_owned(),
-            file,
-            generation,
-            unsynced: false,
-        };
-        Ok((checkpoint, saved))
+        Ok((Self(file), saved))
     }
 
     /// Overwrites the older slot.
@@ -96,30 +67,16 @@ impl Checkpoint {
                 bytes: value.len(),
             });
         }
-        let (offset, bytes) = slots::write(self.generation + 1, &value);
-        self.file
-            .write_all_at(&bytes, offset)
-            .map_err(|source| Error::Checkpoint {
-                doing: "writing",
-                path: self.path.clone(),
-                source,
-            })?;
-        self.generation += 1;
-        self.unsynced = true;
-        Ok(())
+        self.0.write(&value)
     }
 
     /// The file to sync, if something was written since it was last asked for.
     pub(super) fn unsynced(&mut self) -> io::Result<Option<File>> {
-        if std::mem::take(&mut self.unsynced) {
-            self.file.try_clone().map(Some)
-        } else {
-            Ok(None)
-        }
+        self.0.unsynced()
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 }
 

@@ -1,0 +1,127 @@
+//! What the exporter of spans asks: the ledger, and what outlives the ledger's memory while a
+//! receiver is away.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use correlate::RequestEnded;
+use model::evidence::{SpanFacts, SpanKind};
+use model::ids::{SpanId, TraceId};
+use model::verdict::User;
+use out_otlp::{Lookup, Request, Route};
+
+use crate::evidence::SharedLedger;
+
+/// Requests remembered; the ledger forgets them half a minute after their end.
+const REQUESTS_MAX: usize = 8_192;
+/// Passes of metrics pollers remembered: hours of them.
+const POLLS_MAX: usize = 4_096;
+/// The root span of one pass of a metrics poller.
+const POLL: &str = "get-metrics";
+
+/// What is remembered for spans that wait long. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpanMemory(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    polls: HashSet<TraceId>,
+    polls_order: VecDeque<TraceId>,
+    requests: HashMap<(TraceId, SpanId), Request>,
+    requests_order: VecDeque<(TraceId, SpanId)>,
+}
+
+impl SpanMemory {
+    /// A span came in.
+    pub(crate) fn span(&self, span: &SpanFacts<'_>) {
+        if span.kind == SpanKind::Unset && span.name == POLL {
+            let mut memory = self.lock();
+            if memory.polls.insert(span.trace) {
+                memory.polls_order.push_back(span.trace);
+            }
+            if let Some(oldest) = overdue(&mut memory.polls_order, POLLS_MAX) {
+                memory.polls.remove(&oldest);
+            }
+        }
+    }
+
+    /// A request ended, and what is known about it is known.
+    pub(crate) fn request(&self, ended: &RequestEnded) {
+        if ended.summary.protocol != "http" {
+            return;
+        }
+        let request = Request {
+            status: ended.summary.status,
+            path: Some(ended.summary.path.clone()),
+        };
+        let key = (ended.trace, ended.span);
+        let mut memory = self.lock();
+        if memory.requests.insert(key, request).is_none() {
+            memory.requests_order.push_back(key);
+        }
+        if let Some(oldest) = overdue(&mut memory.requests_order, REQUESTS_MAX) {
+            memory.requests.remove(&oldest);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn overdue<K: Copy + Eq + Hash>(order: &mut VecDeque<K>, most: usize) -> Option<K> {
+    if order.len() <= most {
+        return None;
+    }
+    order.pop_front()
+}
+
+/// Answers for the exporter.
+pub(crate) struct LedgerLookup {
+    ledger: SharedLedger,
+    memory: SpanMemory,
+}
+
+impl LedgerLookup {
+    pub(crate) const fn new(ledger: SharedLedger, memory: SpanMemory) -> Self {
+        Self { ledger, memory }
+    }
+}
+
+impl Lookup for LedgerLookup {
+    fn person(&self, trace: TraceId) -> Option<User> {
+        self.ledger.lock().person(trace)
+    }
+
+    fn request(&self, trace: TraceId, span: SpanId) -> Option<Request> {
+        let ledger = self.ledger.lock();
+        let served = ledger.served(trace, span).map(|served| Request {
+            status: served.status,
+            path: served.path.map(without_query),
+        });
+        served
+            .filter(|request| request.status != 0)
+            .or_else(|| self.memory.lock().requests.get(&(trace, span)).cloned())
+    }
+
+    fn route<'a>(&self, method: &str, path: &'a str) -> Option<Route<'a>> {
+        let (template, parameters) = self.ledger.lock().route(method, path)?;
+        Some(Route {
+            template,
+            parameters,
+        })
+    }
+
+    fn is_metrics_poll(&self, trace: TraceId) -> bool {
+        self.memory.lock().polls.contains(&trace)
+    }
+
+    fn redact(&self, key: &str, text: &str) -> Option<String> {
+        decode::redact(key, text)
+    }
+}
+
+fn without_query(path: &str) -> String {
+    path.split('?').next().unwrap_or_default().to_owned()
+}
