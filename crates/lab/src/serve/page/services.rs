@@ -62,12 +62,15 @@ pub(super) async fn of(
     store.read(read).await
 }
 
-/// Draws all of them.
+/// Draws all of them, from the first sample on if that is later than the beginning.
 pub(super) fn draw(
     found: &BTreeMap<String, Vec<Sample>>,
-    window: (u64, u64),
+    (from, to): (u64, u64),
     mark: Option<(u64, u64)>,
 ) -> Vec<Strip> {
+    let firsts = found.values().filter_map(|samples| samples.first());
+    let first = firsts.map(|first| first.time).min();
+    let window = (first.map_or(from, |first| first.max(from)), to);
     let strips = found.iter();
     strips
         .filter_map(|(service, samples)| Strip::draw(service, samples, window, mark))

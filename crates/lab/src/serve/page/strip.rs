@@ -212,7 +212,12 @@ fn line(values: &[Option<f64>], longest: f64) -> String {
             number(HEIGHT - 1.0 - height)
         ))
     });
-    points.collect::<Vec<_>>().join(" ")
+    let points: Vec<_> = points.collect();
+    // A line from a point to itself is a dot.
+    match points.as_slice() {
+        [only] => format!("{only} {only}"),
+        points => points.join(" "),
+    }
 }
 
 fn marked(start: u64, end: u64, from: u64, to: u64) -> Column {

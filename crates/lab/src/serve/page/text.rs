@@ -115,7 +115,9 @@ pub(super) fn colour(name: &str) -> u32 {
         "dtc",
         "ovnaction",
     ];
-    let known = KNOWN.iter().position(|known| *known == name);
+    // `orchestrator.emco` is the orchestrator, as proxies call it.
+    let short = name.split('.').next().unwrap_or(name);
+    let known = KNOWN.iter().position(|known| *known == short);
     let sum = || {
         name.bytes().fold(7_usize, |sum, byte| {
             sum.wrapping_mul(31) + usize::from(byte)

@@ -9,6 +9,8 @@ use crate::serve::store::SpanRow;
 
 /// Deepest nesting that is shown; what is deeper stands at this depth.
 const DEPTH_MAX: usize = 48;
+/// So many calls of the same name in a row are shown as one that can be opened.
+const FOLDED_MIN: usize = 4;
 /// Fields of a span that are shown.
 const FIELDS_MAX: usize = 48;
 /// Bytes of a field's value that are shown.
@@ -37,6 +39,8 @@ pub(super) struct Row {
     pub(super) fields: Vec<(String, String)>,
     /// How many lines name it, in words; empty if none does.
     pub(super) said: String,
+    /// If it stands for several of the same kind in a row: all of them.
+    pub(super) folded: Vec<Row>,
 }
 
 /// Puts `spans`, which are sorted by their start, on the time line from `start` to `end`. `said` is how
@@ -46,29 +50,116 @@ pub(super) fn rows(
     (start, end): (u64, u64),
     said: &HashMap<&str, usize>,
 ) -> Vec<Row> {
-    let order = tree(spans);
+    let order: Vec<Placed<'_>> = tree(spans)
+        .into_iter()
+        .filter_map(|(index, depth)| {
+            let span = spans.get(index)?;
+            let said = said.get(span.id.as_str()).copied().unwrap_or(0);
+            Some(Placed { span, depth, said })
+        })
+        .collect();
     let mut seen = HashSet::new();
     let mut rows = Vec::with_capacity(order.len());
-    for (at, (index, depth)) in order.iter().enumerate() {
-        let Some(span) = spans.get(*index) else {
-            continue;
+    let mut rest = order.as_slice();
+    while let Some(first) = rest.first() {
+        let length = match alike(rest) {
+            FOLDED_MIN.. => alike(rest),
+            _ => 1,
         };
-        let next = order.get(at + 1).map_or(0, |(_, depth)| *depth);
-        let mut row = row(span, start, end);
-        row.indent = *depth;
-        row.opens = next > *depth;
-        row.closes = depth.saturating_sub(next);
-        if seen.insert(span.id.as_str()) {
-            row.anchor.clone_from(&span.id);
-            row.said = match said.get(span.id.as_str()) {
-                None => String::new(),
-                Some(1) => "1 line".to_owned(),
-                Some(count) => format!("{count} lines"),
-            };
-        }
+        let (run, after) = rest.split_at(length);
+        let next = after.first().map_or(0, |next| next.depth);
+        let single = run.iter().map(|placed| {
+            let mut row = row(placed.span, (start, end));
+            row.indent = placed.depth;
+            if seen.insert(placed.span.id.as_str()) {
+                row.anchor.clone_from(&placed.span.id);
+                row.said = lines(placed.said);
+            }
+            row
+        });
+        let mut single: Vec<Row> = single.collect();
+        let mut row = match (single.len(), single.pop()) {
+            (1, Some(row)) => row,
+            (_, last) => fold(run, single.into_iter().chain(last).collect(), (start, end)),
+        };
+        row.opens = next > first.depth;
+        row.closes = first.depth.saturating_sub(next);
         rows.push(row);
+        rest = after;
     }
     rows
+}
+
+/// A span with its place in the tree, and how many lines name it.
+struct Placed<'a> {
+    span: &'a SpanRow,
+    depth: usize,
+    said: usize,
+}
+
+/// How many of the first spans are calls of the same name under the same parent, one after another,
+/// of which there is nothing more to say.
+fn alike(rest: &[Placed<'_>]) -> usize {
+    let Some(first) = rest.first() else {
+        return 0;
+    };
+    let key = |placed: &Placed<'_>| {
+        let SpanRow {
+            service,
+            name,
+            kind,
+            ..
+        } = placed.span;
+        (placed.depth, service.clone(), name.clone(), kind.clone())
+    };
+    let wanted = key(first);
+    let below = rest.iter().skip(1).map(|next| next.depth).chain([0]);
+    rest.iter()
+        .zip(below)
+        .take_while(|(placed, next)| {
+            let is_leaf = *next <= placed.depth && placed.depth < DEPTH_MAX;
+            is_leaf && placed.said == 0 && !placed.span.failed && key(placed) == wanted
+        })
+        .count()
+}
+
+/// One row for all of `rows`.
+fn fold(run: &[Placed<'_>], rows: Vec<Row>, (start, end): (u64, u64)) -> Row {
+    let first = run.first().map_or(start, |first| first.span.start);
+    let last = run.iter().map(|placed| placed.span.end).max();
+    let took = |placed: &Placed<'_>| placed.span.end.saturating_sub(placed.span.start);
+    let together: u64 = run.iter().map(took).fold(0, u64::saturating_add);
+    let whole = end.saturating_sub(start);
+    let template = rows.first();
+    let text = |of: fn(&Row) -> &String| template.map(of).cloned().unwrap_or_default();
+    Row {
+        anchor: String::new(),
+        indent: run.first().map_or(0, |first| first.depth),
+        opens: false,
+        closes: 0,
+        service: text(|row| &row.service),
+        colour: template.map_or(0, |row| row.colour),
+        name: text(|row| &row.name),
+        kind: text(|row| &row.kind),
+        status: text(|row| &row.status),
+        status_class: template.map_or("", |row| row.status_class),
+        failed: false,
+        offset: text::offset(first.saturating_sub(start)),
+        duration: text::duration(together),
+        left: text::share(first.saturating_sub(start), whole),
+        width: text::share(last.unwrap_or(first).saturating_sub(first), whole),
+        fields: Vec::new(),
+        said: String::new(),
+        folded: rows,
+    }
+}
+
+fn lines(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
+    }
 }
 
 /// First and last moment of all spans and of `story`.
@@ -121,7 +212,7 @@ fn tree(spans: &[SpanRow]) -> Vec<(usize, usize)> {
     order
 }
 
-fn row(span: &SpanRow, start: u64, end: u64) -> Row {
+fn row(span: &SpanRow, (start, end): (u64, u64)) -> Row {
     let document: Map<String, Value> = serde_json::from_str(&span.json).unwrap_or_default();
     let status = status(&document, span.failed);
     let offset = span.start.saturating_sub(start);
@@ -148,6 +239,7 @@ fn row(span: &SpanRow, start: u64, end: u64) -> Row {
         width: text::share(took, whole),
         fields: fields(&document),
         said: String::new(),
+        folded: Vec::new(),
     }
 }
 
@@ -296,6 +388,47 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_are_alike_are_folded() {
+        let mut spans = vec![span("top", "", 0)];
+        for number in 1..=9 {
+            let mut one = span(&format!("c{number}"), "top", number);
+            one.name = if number == 5 { "find" } else { "put" }.to_owned();
+            one.failed = number == 9;
+            spans.push(one);
+        }
+        let said = HashMap::from([("c6", 1)]);
+        let rows = super::rows(&spans, (0, 20), &said);
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.folded.len(), row.opens, row.closes))
+            .collect();
+        let expected = [
+            ("", 0, true, 0),
+            ("put", 4, false, 0),
+            ("find", 0, false, 0),
+            ("put", 0, false, 0),
+            ("put", 0, false, 0),
+            ("put", 0, false, 0),
+            ("put", 0, false, 1),
+        ];
+        assert_eq!(
+            shown, expected,
+            "neither few, nor with lines, nor failed ones"
+        );
+        assert_eq!(rows[1].duration, "40 ns");
+        assert_eq!(
+            (rows[1].left.as_str(), rows[1].width.as_str()),
+            ("5.0", "65.0")
+        );
+        let anchors: Vec<_> = rows[1]
+            .folded
+            .iter()
+            .map(|row| row.anchor.as_str())
+            .collect();
+        assert_eq!(anchors, ["c1", "c2", "c3", "c4"]);
+    }
+
+    #[test]
     fn what_a_span_says_is_shown() {
         let failed = SpanRow {
             failed: true,
@@ -306,7 +439,7 @@ mod tests {
                 .to_owned(),
             ..span("a", "", 5)
         };
-        let row = row(&failed, 0, 20);
+        let row = row(&failed, (0, 20));
         assert_eq!(
             (row.status.as_str(), row.status_class),
             ("503", "status failed")
