@@ -200,7 +200,7 @@ impl Framer {
         let (slot, time, partial, skip) = match self.settings.format {
             Format::Plain(stream) => (stream as usize, now, false, 0),
             Format::Cri => match cri::header(content) {
-                Some(header) if ended || header.bytes < content.len() => (
+                Some(header) if ended || ends_with_space(content, header.bytes) => (
                     header.stream as usize,
                     header.time,
                     header.partial,
@@ -307,6 +307,13 @@ impl Framer {
             slot.end_pieces(settings, index, now, sink);
         }
     }
+}
+
+/// Whether a header of so many bytes is whole: only the last line of a file may lack its space.
+fn ends_with_space(content: &[u8], header_bytes: usize) -> bool {
+    content
+        .get(..header_bytes)
+        .is_some_and(|header| header.ends_with(b" "))
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ const FRAGMENTS: &[&str] = &[
     "YXBpVmVyc2lv",
 ];
 
+/// Longest of [`ANCHORS`].
+const ANCHOR_BYTES_MAX: usize = 15;
 /// Longest text between the start of a PEM block and the words `PRIVATE KEY`.
 const PEM_LABEL_BYTES_MAX: usize = 64;
 
@@ -157,13 +159,22 @@ pub(crate) fn mask(text: &[u8], out: &mut Vec<u8>) -> u32 {
             continue;
         };
         let first = first.max(copied);
+        if first >= last {
+            continue;
+        }
         if text.get(first..last) != Some(MASK.as_bytes()) {
             out.extend_from_slice(text.get(copied..first).unwrap_or_default());
             out.extend_from_slice(MASK.as_bytes());
             masked += 1;
             copied = last;
         }
-        from = last.max(end);
+        // The end of a value may be the name of the next one: `secret: token: x`. That of a block is
+        // its last line.
+        let again = match anchor {
+            Some(Anchor::Pem) => 0,
+            _ => ANCHOR_BYTES_MAX + 1,
+        };
+        from = end.max(last.saturating_sub(again));
     }
     out.extend_from_slice(text.get(copied..).unwrap_or_default());
     masked
@@ -326,6 +337,11 @@ mod tests {
             ),
             ("-----BEGIN PRIVATE KEY-----\nMII", "[REDACTED]"),
             ("passwd: hunter2, next", "passwd: [REDACTED], next"),
+            (
+                "get secret: token: abc",
+                "get secret: [REDACTED] [REDACTED]",
+            ),
+            ("token=password=\"x y\"!", "token=[REDACTED]\"[REDACTED]\"!"),
             (
                 "client-key-data: LS0tLS1CRUdJTiBSU0E=",
                 "client-key-data: [REDACTED]",

@@ -73,7 +73,11 @@ impl Slot {
             let cut = match full {
                 true => 0,
                 false if content.len() <= room => break,
-                false => boundary(content, room).min(content.len()),
+                false => {
+                    // What an earlier chunk already added while looking for a place to cut.
+                    let over = self.pieces.text.len().saturating_sub(max);
+                    boundary(content, room, over).min(content.len())
+                }
             };
             if cut == content.len() && !full {
                 break;
@@ -247,8 +251,9 @@ pub(super) fn extent(offset: u64, bytes: usize) -> Extent {
 }
 
 /// The first place at or after `room` where `content` may be cut without parting a UTF-8 character
-/// (at most three bytes on).
-pub(super) fn boundary(content: &[u8], room: usize) -> usize {
+/// (at most three bytes on, of which `over` are spent).
+pub(super) fn boundary(content: &[u8], room: usize, over: usize) -> usize {
     let inside = |at: &usize| content.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    (room..room + 3).find(|at| !inside(at)).unwrap_or(room + 3)
+    let end = room + 3_usize.saturating_sub(over);
+    (room..end).find(|at| !inside(at)).unwrap_or(end)
 }
