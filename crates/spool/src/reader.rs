@@ -141,6 +141,12 @@ impl<S: Storage> Reader<S> {
         let Some(next) = state.after(segment) else {
             return Ok(false);
         };
+        if self.checked != Some(segment) && state.length(segment).is_some() {
+            // Segments are made with their first batch: this one has lost it.
+            state.metrics.damaged.inc();
+            self.damages += 1;
+            tracing::warn!(segment, "spool segment is cut, it is skipped");
+        }
         self.position = Position {
             segment: next,
             offset: SEGMENT_HEADER_BYTES,

@@ -41,7 +41,7 @@ pub(super) struct Replay {
     notes: Vec<String>,
     // Some entries could not be read and some lane was not past them: later snapshots say more is
     // covered than lanes will see.
-    hole: bool,
+    hole: Hole,
     begun: bool,
     // Damage was skipped somewhere before the batch at hand.
     damaged: bool,
@@ -52,6 +52,17 @@ pub(super) struct Replay {
 pub(super) struct ReplayedFile {
     pub(super) entry: Arc<FileEntry>,
     pub(super) retired_in: Option<u64>,
+}
+
+/// Whether the log lacks entries that some lane needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Hole {
+    #[default]
+    None,
+    /// Until a snapshot that all lanes are past.
+    Open,
+    /// Nobody knows which lane is past it: no later snapshot can be believed.
+    Lasting,
 }
 
 /// Reads all batches.
@@ -150,7 +161,7 @@ impl Replay {
             }
         } else if !self.begun {
             self.note("the log begins without its file table: its lines are read again".to_owned());
-            self.hole = true;
+            self.tear();
         }
         self.begun = true;
         self.items(at, header, decoder);
@@ -173,7 +184,9 @@ impl Replay {
 
     fn lost_between(&mut self, base: u64) {
         let (from, behind) = (self.sequence, self.behind(base));
-        self.hole |= behind;
+        if behind {
+            self.tear();
+        }
         let consequence = if behind {
             "they are read and sent again"
         } else {
@@ -185,6 +198,13 @@ impl Replay {
         ));
     }
 
+    /// Notes that entries are missing that some lane has not delivered.
+    fn tear(&mut self) {
+        let unplaced = self.lanes.iter().any(|lane| lane.base == NEW_LANE);
+        let hole = if unplaced { Hole::Lasting } else { Hole::Open };
+        self.hole = self.hole.max(hole);
+    }
+
     /// Whether some lane has not delivered everything up to `sequence`.
     fn behind(&self, sequence: u64) -> bool {
         self.lanes
@@ -193,10 +213,14 @@ impl Replay {
     }
 
     fn snapshot(&mut self, snapshot: Snapshot, base: u64) {
-        let adopt = !self.hole || !self.behind(base);
+        let adopt = match self.hole {
+            Hole::None => true,
+            Hole::Open => !self.behind(base),
+            Hole::Lasting => false,
+        };
         self.next_index = self.next_index.max(snapshot.next_index);
         if adopt {
-            self.hole = false;
+            self.hole = Hole::None;
             self.coverage.clear();
         }
         for file in snapshot.files {
@@ -250,7 +274,7 @@ impl Replay {
     }
 
     fn unreadable(&mut self, at: spool::Position, reason: Unreadable) {
-        self.hole = true;
+        self.tear();
         let why = match reason {
             Unreadable::Version(version) => {
                 format!("has version {version}, which this program cannot read")
