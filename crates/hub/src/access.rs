@@ -19,6 +19,7 @@ use model::ids::TraceId;
 use model::time::UnixNanos;
 use model::verdict::{User, UserSource};
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use crate::store::Claim;
 use crate::wire::is_name;
@@ -79,6 +80,10 @@ pub(crate) struct Record {
 
 /// Reads one line. `Ok(None)` for a record that claims nothing.
 pub(crate) fn read(line: &[u8]) -> Result<Option<Record>, serde_json::Error> {
+    // A list would be taken for the members in the order in which they are declared here.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(serde_json::Error::custom("an access record is an object"));
+    }
     let line: Line = serde_json::from_slice(line)?;
     let Some(trace) = line.trace() else {
         return Ok(None);
