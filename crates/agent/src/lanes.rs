@@ -120,14 +120,14 @@ fn start(
         name: name.to_owned(),
         settings,
         log: shared.log.clone(),
-        documents: FileDocuments::new(
+        documents: Box::new(FileDocuments::new(
             shared.log.clone(),
             Arc::clone(&shared.files),
             shared.origins.clone(),
             shared.recent.clone(),
             shared.zone_offset_seconds,
-        ),
-        encoder,
+        )),
+        encoder: Box::new(encoder),
         letters: Some(letters),
         metrics: shared.metrics.lane(name),
     };

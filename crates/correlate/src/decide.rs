@@ -94,8 +94,8 @@ fn apply_tokens(
     candidates: &mut Vec<Candidate>,
 ) -> bool {
     let before = candidates.len();
-    for (key, value) in &printed.names {
-        let Some(owners) = state.tokens.owners(*key, value) else {
+    for (key, value) in printed.names.iter() {
+        let Some(owners) = state.tokens.owners(key, value) else {
             continue;
         };
         let exclusive = match key {
@@ -113,7 +113,7 @@ fn apply_tokens(
         };
         if exclusive && candidates.iter().any(owns) {
             candidates.retain(owns);
-        } else if *key == NameKey::AppContext {
+        } else if key == NameKey::AppContext {
             // a goroutine works on the AppContext that its own request made
             let own = |candidate: &Candidate| {
                 !matches!(candidate, Candidate::Async(_)) || owns(candidate)
@@ -126,7 +126,7 @@ fn apply_tokens(
 
 /// Remembers whose the line's tokens can be.
 fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) {
-    let tokens = |(key, _): &&(NameKey, Box<str>)| match key {
+    let tokens = |(key, _): &(NameKey, &str)| match key {
         NameKey::Token => true,
         NameKey::AppContext => printed.creates_context,
         _ => false,
@@ -142,7 +142,7 @@ fn learn_tokens(state: &mut State, printed: &Printed, candidates: &[Candidate]) 
         return;
     };
     for (key, value) in printed.names.iter().filter(tokens) {
-        state.tokens.narrow(*key, value, &traces);
+        state.tokens.narrow(key, value, &traces);
     }
 }
 
@@ -152,7 +152,7 @@ fn learn_contexts(state: &mut State, line: &Waiting, printed: &Printed, candidat
         .names
         .iter()
         .filter(|(key, _)| *key == NameKey::AppContext)
-        .map(|(_, context)| context.clone());
+        .map(|(_, context)| Box::from(context));
     if printed.receipt {
         let requests: Option<Vec<TraceId>> = candidates
             .iter()
@@ -225,7 +225,7 @@ fn candidate(
     if printed
         .names
         .iter()
-        .any(|(key, value)| origin.contradicts(*key, value))
+        .any(|(key, value)| origin.contradicts(key, value))
     {
         return Err(Rule::Names);
     }
@@ -253,7 +253,7 @@ fn candidate(
 
 /// Whether the line names an `AppContext` and the request acts on others only.
 fn acts_on_another(state: &State, origin: &Origin, printed: &Printed) -> bool {
-    let is_context = |(key, _): &(NameKey, Box<str>)| *key == NameKey::AppContext;
+    let is_context = |(key, _): (NameKey, &str)| key == NameKey::AppContext;
     if printed.receipt || !printed.names.iter().any(is_context) {
         return false;
     }

@@ -1,7 +1,7 @@
 //! A line that waits for its verdict: the few facts of it that the rules need.
 
 use model::ids::TraceId;
-use model::line::{Dialect, LineFacts, NameKey};
+use model::line::{Dialect, LineFacts, Name, NameKey};
 
 use crate::callmap::{CallMap, Reach};
 use crate::calls::Follows;
@@ -44,7 +44,7 @@ pub(crate) struct Access {
 #[derive(Clone, Debug)]
 pub(crate) struct Printed {
     pub(crate) reach: Reach,
-    pub(crate) names: Vec<(NameKey, Box<str>)>,
+    pub(crate) names: Names,
     /// Whether the statement adds to a new `AppContext`.
     pub(crate) creates_context: bool,
     /// Whether it is the first statement of an RPC handler, naming the `AppContext`s it acts on.
@@ -53,6 +53,44 @@ pub(crate) struct Printed {
     pub(crate) step: Step,
     /// What call it directly follows, if a worker printed it.
     pub(crate) follows: Follows,
+}
+
+/// What a line names, in one piece of memory: there is one of these for every line that waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    values: Box<str>,
+    /// Of each name its key and where its value ends.
+    ends: [(NameKey, u32); NAMES_MAX],
+    count: usize,
+}
+
+/// Further names of a line would only narrow more.
+const NAMES_MAX: usize = 16;
+
+impl Names {
+    fn of(names: &[Name<'_>]) -> Self {
+        let mut ends = [(NameKey::Token, 0); NAMES_MAX];
+        let mut values = String::with_capacity(names.iter().map(|name| name.value.len()).sum());
+        for (end, name) in ends.iter_mut().zip(names) {
+            values.push_str(name.value);
+            *end = (name.key, u32::try_from(values.len()).unwrap_or(u32::MAX));
+        }
+        Self {
+            values: values.into_boxed_str(),
+            ends,
+            count: names.len().min(NAMES_MAX),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NameKey, &str)> {
+        let mut from = 0;
+        self.ends.iter().take(self.count).map(move |(key, end)| {
+            let end = *end as usize;
+            let value = self.values.get(from..end).unwrap_or_default();
+            from = end;
+            (*key, value)
+        })
+    }
 }
 
 /// What a worker says about its work.
@@ -151,11 +189,7 @@ fn printed(facts: &LineFacts<'_>, map: Option<&CallMap>) -> Printed {
         step: Step::of(facts.message),
         follows: Follows::of(facts.message),
         creates_context: reach.asyncs == 0 && BUILDERS.iter().any(builds),
-        names: facts
-            .names
-            .iter()
-            .map(|name| (name.key, name.value.into()))
-            .collect(),
+        names: Names::of(facts.names),
     }
 }
 

@@ -181,7 +181,7 @@ impl Left<'_> {
         let named = printed
             .names
             .iter()
-            .any(|(key, _)| *key == NameKey::AppContext);
+            .any(|(key, _)| key == NameKey::AppContext);
         let queued = |start: &Start| start.until < time && start.sure;
         let may = |start: &Start| start.at <= time && state.starts.may_name(start, &printed.names);
         let rows = state.starts.rows().iter();

@@ -18,6 +18,7 @@ use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
 
 use crate::callmap::{Entries, bit};
+use crate::line::Names;
 use crate::origin::contradicts;
 
 /// An event that a request queues, directly or through its worker.
@@ -257,7 +258,7 @@ impl Starts {
     }
 
     /// Whether the start can be about what a line names.
-    pub(crate) fn may_name(&self, start: &Start, names: &[(NameKey, Box<str>)]) -> bool {
+    pub(crate) fn may_name(&self, start: &Start, names: &Names) -> bool {
         let mut contexts = names
             .iter()
             .filter(|(key, _)| *key == NameKey::AppContext)
@@ -271,7 +272,7 @@ impl Starts {
         acts_on
             && !names
                 .iter()
-                .any(|(key, value)| contradicts(&start.names, *key, value))
+                .any(|(key, value)| contradicts(&start.names, key, value))
     }
 
     /// Whether a request that began before `time` may have a task as `is` says (of the start in that

@@ -26,7 +26,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a lane is made of.
-pub struct Lane<D, E> {
+pub struct Lane {
     /// Its name: in the verdict log, in metrics, in log lines.
     pub name: String,
     /// How it batches and repeats.
@@ -34,9 +34,9 @@ pub struct Lane<D, E> {
     /// The log it reads and commits to.
     pub log: LogHandle,
     /// Makes documents of entries.
-    pub documents: D,
+    pub documents: Box<dyn Documents>,
     /// Makes items of documents.
-    pub encoder: E,
+    pub encoder: Box<dyn Encoder>,
     /// Where items go that the destination will never take; without one they are dropped, counted.
     pub letters: Option<DeadLetters>,
     /// Its metrics.
@@ -61,7 +61,7 @@ pub struct LaneReport {
     pub left: u64,
 }
 
-impl<D: Documents, E: Encoder + 'static> Lane<D, E> {
+impl Lane {
     /// Starts the lane and its output on the current runtime.
     ///
     /// # Errors
@@ -109,8 +109,8 @@ impl LaneHandle {
     }
 }
 
-struct Run<D, E> {
-    lane: Lane<D, E>,
+struct Run {
+    lane: Lane,
     engine: Engine,
     reader: LogReader,
     batches: mpsc::Sender<Batch>,
@@ -126,7 +126,7 @@ enum Turn {
     End,
 }
 
-impl<D: Documents, E: Encoder> Run<D, E> {
+impl Run {
     async fn run(mut self, mut output: JoinHandle<()>, stop: CancellationToken) -> LaneReport {
         while matches!(self.turn().await, Turn::Again) {}
         self.settle();

@@ -204,13 +204,13 @@ impl Bench {
             name: "forward".to_owned(),
             settings: settings(),
             log: self.log.handle(),
-            documents: Offsets {
+            documents: Box::new(Offsets {
                 record: Record::default(),
                 constants: Constants::default(),
                 gone,
                 rests: Arc::clone(&self.rests),
-            },
-            encoder: Decimal,
+            }),
+            encoder: Box::new(Decimal),
             letters: Some(letters.unwrap()),
             metrics: self.metrics.lane("forward"),
         };
