@@ -2,17 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{Arguments, Command, Configuration};
+use crate::configuration::{Mistakes, Sources, Variables};
 use crate::environment;
-use crate::lanes;
 use crate::run;
-use crate::settings::Settings;
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -23,13 +21,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Does what the arguments say.
 pub(crate) fn execute(arguments: Arguments) -> ExitCode {
     match arguments.command {
-        Command::Run(configuration) => start(&configuration),
-        Command::Check(configuration) => match load(&configuration) {
+        Command::Run(configuration) => start(configuration),
+        Command::Check(configuration) => match sources(configuration).load() {
             Ok(_) => {
                 say("settings are fine");
                 ExitCode::SUCCESS
             }
-            Err(error) => refuse(&error),
+            Err(mistakes) => refuse(&mistakes),
         },
         Command::Probe { address } => match probe(&address) {
             Ok(health) => {
@@ -41,64 +39,28 @@ pub(crate) fn execute(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn start(configuration: &Configuration) -> ExitCode {
-    let settings = match load(configuration) {
-        Ok(settings) => settings,
-        Err(error) if environment::in_pod() => {
-            // EMCO's pod must not fail because of us: stay up without doing anything, and say why
-            say_error(&error);
-            Settings::degraded(format!("{error:#}"), |name| std::env::var(name).ok())
+fn start(configuration: Configuration) -> ExitCode {
+    let sources = sources(configuration);
+    let loaded = sources.load();
+    if let Err(mistakes) = &loaded {
+        if !environment::in_pod() {
+            return refuse(mistakes);
         }
-        Err(error) => return refuse(&error),
-    };
-    match run::run(settings) {
+        // EMCO's pod must not fail because of us: stay up without doing anything, and say why
+        say_mistakes(mistakes);
+    }
+    match run::run(sources, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-fn load(configuration: &Configuration) -> Result<Settings> {
-    let text = configuration.config.as_deref().map(read).transpose()?;
-    let settings = Settings::parse(
-        text.as_deref().unwrap_or_default(),
-        configuration.config.as_deref(),
-    )?;
-    let settings = settings.overlaid(|name| std::env::var(name).ok())?;
-    let settings = settings.complete()?;
-    check(&settings)?;
-    Ok(settings)
-}
-
-/// Checks what the parts would refuse when they are set up.
-fn check(settings: &Settings) -> Result<()> {
-    telemetry::logs::Logs::check(&settings.log_level).context("`log_level` is not usable")?;
-    lanes::check(&settings.lanes)?;
-    for address in &settings.hub.addresses {
-        address
-            .parse::<net::Endpoint>()
-            .with_context(|| format!("`hub.addresses` has {address:?}, which is no address"))?;
+fn sources(configuration: Configuration) -> Sources {
+    Sources {
+        file: configuration.config,
+        variables: Variables::from(environment::variables()),
+        pod: environment::pod_identity(),
     }
-    let nameless = |directory: &&PathBuf| in_tail::PodIdentity::parse(directory).is_none();
-    if let Some(directory) = settings.logs.pod_dir.as_ref().filter(nameless)
-        && environment::pod_identity().is_none()
-    {
-        bail!(
-            "`logs.pod_dir` is {}, but its name is not <namespace>_<pod>_<uid>; set POD_NAMESPACE, \
-             POD_NAME and POD_UID",
-            directory.display()
-        );
-    }
-    Ok(())
-}
-
-fn read(path: &Path) -> Result<String> {
-    let file = std::fs::File::open(path)
-        .with_context(|| format!("cannot open settings file {}", path.display()))?;
-    let mut text = String::new();
-    file.take(1 << 20)
-        .read_to_string(&mut text)
-        .with_context(|| format!("cannot read settings file {}", path.display()))?;
-    Ok(text)
 }
 
 fn probe(address: &str) -> Result<String> {
@@ -123,19 +85,23 @@ fn probe(address: &str) -> Result<String> {
     }
 }
 
-fn refuse(error: &anyhow::Error) -> ExitCode {
-    say_error(error);
+fn refuse(mistakes: &Mistakes) -> ExitCode {
+    say_mistakes(mistakes);
     ExitCode::from(BAD_SETTINGS)
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    say_error(error);
+    say_error(&format_args!("{error:#}"));
     ExitCode::FAILURE
 }
 
-fn say_error(error: &anyhow::Error) {
+fn say_mistakes(mistakes: &Mistakes) {
+    drop(writeln!(std::io::stderr(), "{mistakes}"));
+}
+
+fn say_error(error: &dyn std::fmt::Display) {
     // nothing is left to do if standard error is closed
-    drop(writeln!(std::io::stderr(), "emco-observer: {error:#}"));
+    drop(writeln!(std::io::stderr(), "emco-observer: {error}"));
 }
 
 fn say(text: &str) {

@@ -13,6 +13,12 @@ pub(crate) fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
+/// Everything that is said by variables; what is no text is left out.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Who the pod is, as the downward API says; nothing outside a pod.
 pub(crate) fn pod_identity() -> Option<PodIdentity> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use in_tail::FileSet;
 use net::Endpoint;
 use out_elastic::{BulkEncoder, Elastic, ElasticSettings};
 use out_forward::{Forward, ForwardEncoder, ForwardSettings};
-use out_otlp::{Exporter, OtlpSettings};
+use out_otlp::{Exporter, NoiseSettings, OtlpSettings, Rate};
 use pipeline::output::{Encoder, Output};
 use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics};
 use prometheus::Registry;
@@ -17,7 +16,7 @@ use prometheus::Registry;
 use crate::documents::FileDocuments;
 use crate::origin::Origins;
 use crate::recent::Recent;
-use crate::settings;
+use crate::settings::{self, Compression};
 
 /// What every lane needs.
 pub(crate) struct Shared<'a> {
@@ -39,21 +38,33 @@ pub(crate) fn names(lanes: &settings::Lanes) -> Vec<&'static str> {
     forward.into_iter().chain(elastic).collect()
 }
 
-/// Whether every lane that is configured can be set up.
-pub(crate) fn check(lanes: &settings::Lanes) -> Result<()> {
+/// What keeps lanes that are configured from being set up, by the key of the lane.
+pub(crate) fn problems(lanes: &settings::Lanes) -> Vec<(&'static str, anyhow::Error)> {
     let registry = Registry::new();
-    if let Some(forward) = &lanes.forward {
-        set_up_forward(forward, &registry).context("`lanes.forward` is not usable")?;
+    let mut problems = Vec::new();
+    if let Some(forward) = &lanes.forward
+        && let Err(error) = set_up_forward(forward, &registry)
+    {
+        problems.push(("lanes.forward", error));
     }
-    if let Some(elastic) = &lanes.elastic {
-        set_up_elastic(elastic, &registry).context("`lanes.elastic` is not usable")?;
+    if let Some(elastic) = &lanes.elastic
+        && let Err(error) = set_up_elastic(elastic, &registry)
+    {
+        problems.push(("lanes.elastic", error));
     }
-    if let Some(otlp) = &lanes.otlp {
-        let metrics = out_otlp::Metrics::new(&registry)?;
-        Exporter::new(otlp_settings(otlp)?, Vec::new(), metrics)
-            .context("`lanes.otlp` is not usable")?;
+    if let Some(otlp) = &lanes.otlp
+        && let Err(error) = check_otlp(otlp, &registry)
+    {
+        problems.push(("lanes.otlp", error));
     }
-    Ok(())
+    problems
+}
+
+fn check_otlp(otlp: &settings::Otlp, registry: &Registry) -> Result<()> {
+    let metrics = out_otlp::Metrics::new(registry)?;
+    Exporter::new(otlp_settings(otlp)?, Vec::new(), metrics)
+        .map(drop)
+        .context("cannot set up the OTLP destination")
 }
 
 fn set_up_forward(
@@ -145,15 +156,18 @@ fn forward_settings(forward: &settings::Forward) -> Result<ForwardSettings> {
     if let Some(tag) = &forward.tag {
         settings.tag.clone_from(tag);
     }
-    settings.compression = forward.compression;
-    settings.tls.clone_from(&forward.tls);
+    settings.compression = match forward.compression {
+        Compression::None => out_forward::Compression::None,
+        Compression::Gzip => out_forward::Compression::Gzip,
+    };
+    settings.tls = forward.tls.clone().map(Into::into);
     settings
         .shared_key_file
         .clone_from(&forward.shared_key_file);
     settings.username.clone_from(&forward.username);
     settings.password_file.clone_from(&forward.password_file);
     if let Some(limit) = forward.ack_timeout {
-        settings.ack_timeout_seconds = whole_seconds(limit);
+        settings.ack_timeout_seconds = limit.as_secs();
     }
     Ok(settings)
 }
@@ -163,13 +177,16 @@ fn elastic_settings(elastic: &settings::Elastic) -> Result<ElasticSettings> {
     if let Some(prefix) = &elastic.index_prefix {
         settings.index_prefix.clone_from(prefix);
     }
-    settings.compression = elastic.compression;
-    settings.tls = elastic.tls.clone();
+    settings.compression = match elastic.compression {
+        Compression::None => out_elastic::Compression::None,
+        Compression::Gzip => out_elastic::Compression::Gzip,
+    };
+    settings.tls = elastic.tls.clone().into();
     settings.username.clone_from(&elastic.username);
     settings.password_file.clone_from(&elastic.password_file);
     settings.api_key_file.clone_from(&elastic.api_key_file);
     if let Some(limit) = elastic.request_timeout {
-        settings.request_timeout_seconds = whole_seconds(limit);
+        settings.request_timeout_seconds = limit.as_secs();
     }
     Ok(settings)
 }
@@ -181,15 +198,19 @@ pub(crate) fn otlp_settings(otlp: &settings::Otlp) -> Result<OtlpSettings> {
         settings.batch_spans = spans;
     }
     if let Some(limit) = otlp.request_timeout {
-        settings.request_timeout_seconds = whole_seconds(limit);
+        settings.request_timeout_seconds = limit.as_secs();
     }
-    settings.tls = otlp.tls.clone();
-    settings.compression = otlp.compression;
-    settings.noise = otlp.noise;
+    settings.tls = otlp.tls.clone().into();
+    settings.compression = match otlp.compression {
+        Compression::None => out_otlp::Compression::None,
+        Compression::Gzip => out_otlp::Compression::Gzip,
+    };
+    let rate = |share: f64| Rate::try_from(share).map_err(anyhow::Error::msg);
+    settings.noise = NoiseSettings {
+        metrics_polls: rate(otlp.noise.metrics_polls)?,
+        scrapes: rate(otlp.noise.scrapes)?,
+        etcd_polls: rate(otlp.noise.etcd_polls)?,
+        etcd_reads: rate(otlp.noise.etcd_reads)?,
+    };
     Ok(settings)
-}
-
-/// At least one: a limit of no time would let nothing through.
-fn whole_seconds(limit: Duration) -> u64 {
-    limit.as_secs().max(1)
 }

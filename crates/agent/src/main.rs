@@ -8,6 +8,7 @@ mod admin;
 mod claim;
 mod cli;
 mod command;
+mod configuration;
 mod documents;
 mod environment;
 mod evidence;
@@ -16,11 +17,13 @@ mod lanes;
 mod origin;
 mod recent;
 mod requests;
+mod rules;
 mod run;
 mod settings;
 mod span_lane;
 mod span_lookup;
 mod span_store;
+mod units;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Page;
 use crate::claim::Claim;
+use crate::configuration::{Loaded, Sources};
 use crate::environment;
 use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
 use crate::head::{Head, Parts, WAITING_MAX};
@@ -53,20 +54,21 @@ const REMEMBER_REQUESTS: u64 = 3_600_000_000_000;
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the sidecar until it is told to stop.
-pub(crate) fn run(settings: Settings) -> Result<()> {
-    let logs =
-        telemetry::logs::Logs::install(&settings.log_level).context("cannot set up our own log")?;
+pub(crate) fn run(sources: Sources, first: Loaded) -> Result<()> {
+    let level = first.as_ref().map(|settings| &settings.log_level);
+    let level = level.map_or(telemetry::logs::DEFAULT_FILTER, String::as_str);
+    let logs = telemetry::logs::Logs::install(level).context("cannot set up our own log")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(settings));
+    let result = runtime.block_on(serve(sources, first));
     runtime.shutdown_timeout(Duration::from_secs(1));
     logs.flush();
     result
 }
 
-async fn serve(settings: Settings) -> Result<()> {
+async fn serve(sources: Sources, first: Loaded) -> Result<()> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -79,10 +81,14 @@ async fn serve(settings: Settings) -> Result<()> {
         tracing::info!("stopping: delivering what can be delivered");
         stopping.cancel();
     });
+    let settings = match first {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            let page = Page::open(sources.admin_listen())?;
+            return page.idle("settings", mistakes.brief(), &stop).await;
+        }
+    };
     let page = Page::open(settings.admin.listen)?;
-    if let Some(reason) = settings.degraded.clone() {
-        return page.idle("settings", reason, &stop).await;
-    }
     let Some(claim) = Claim::get(&settings.state_dir, &page.health, &stop).await? else {
         return Ok(());
     };
@@ -94,7 +100,7 @@ async fn serve(settings: Settings) -> Result<()> {
         Err(error) => return Err(error),
     };
     let followed = sidecar.follow(&stop).await;
-    sidecar.finish(settings.shutdown_grace).await;
+    sidecar.finish(*settings.shutdown_grace).await;
     followed
 }
 
@@ -217,7 +223,7 @@ impl Sidecar {
             traces,
             log: handle,
             spans,
-            keep_spans: settings.spans.keep,
+            keep_spans: *settings.spans.keep,
             trimmed: Instant::now(),
             process,
             meter,

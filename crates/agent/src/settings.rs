@@ -1,184 +1,301 @@
-//! The settings of the sidecar: a YAML file, overlaid by the environment.
+//! The settings of the sidecar, as types: what an operator can say, the defaults and the limits.
 //!
-//! Unknown keys are refused with line and column, so that a typing error never means a default.
+//! `docs/configuration.md` and the JSON schema are made from this file: the comment of a field is
+//! its description there. A text in backquotes behind `e.g.` is its example. [`crate::configuration`]
+//! reads the file; unknown keys are refused, so that a typing error never means a default.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Deserializer};
+use garde::Validate;
+use serde::Deserialize;
+
+use crate::rules::{endpoint, forward_address, http_url, log_filter};
+use crate::units::Time;
 
 /// Everything an operator can say.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// EMCO's name of the service (the pod label `app`), e.g. `orchestrator`.
+    /// EMCO's name of the service (the pod label `app`). Required. E.g. `orchestrator`.
+    #[garde(skip)]
     pub(crate) service: String,
-    /// Directory for spool, verdict log and checkpoints.
+    /// Directory for spool, verdict log and checkpoints. No two sidecars share one.
+    #[garde(skip)]
     pub(crate) state_dir: PathBuf,
     /// What is followed.
+    #[garde(dive)]
     pub(crate) logs: Logs,
     /// Where EMCO's spans come in.
+    #[garde(dive)]
     pub(crate) spans: Spans,
     /// Where metrics and health are shown.
+    #[garde(skip)]
     pub(crate) admin: Admin,
     /// How lines get their person.
+    #[garde(dive)]
     pub(crate) attribution: Attribution,
     /// Where other pods' facts are.
+    #[garde(dive)]
     pub(crate) hub: Hub,
-    /// Where lines go.
+    /// Where lines go. At least one destination is required.
+    #[garde(dive)]
     pub(crate) lanes: Lanes,
-    /// How long a stop may take.
-    #[serde(deserialize_with = "duration")]
-    pub(crate) shutdown_grace: Duration,
-    /// Level of our own log lines.
+    /// How long a stop may take; should stay below the pod's `terminationGracePeriodSeconds`.
+    #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
+    pub(crate) shutdown_grace: Time,
+    /// Levels of our own log: one for all, others by module. E.g. `info,hub=debug`.
+    #[garde(custom(log_filter))]
     pub(crate) log_level: String,
-    /// Why nothing is done; set when settings could not be used inside a pod.
-    #[serde(skip)]
-    pub(crate) degraded: Option<String>,
 }
 
 /// Log files.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Logs {
-    /// The pod's log directory `<namespace>_<pod>_<uid>` with CRI files.
+    /// The pod's log directory `<namespace>_<pod>_<uid>` with CRI files; in a pod it follows from
+    /// `POD_NAMESPACE`, `POD_NAME` and `POD_UID` unless `files` are named. E.g.
+    /// `/var/log/pods/emco_clm-0_5c3e`.
+    #[garde(skip)]
     pub(crate) pod_dir: Option<PathBuf>,
-    /// Plain files.
+    /// Plain files, each with its rotated siblings. E.g. `/var/log/emco/clm.log`.
+    #[garde(skip)]
     pub(crate) files: Vec<PathBuf>,
     /// Container whose lines are Envoy's access log.
+    #[garde(skip)]
     pub(crate) proxy_container: String,
-    /// Containers never to follow.
+    /// Containers never to follow. Our own has to be among them.
+    #[garde(skip)]
     pub(crate) exclude: Vec<String>,
 }
 
 /// The span receiver.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Spans {
-    /// Address.
+    /// Address; EMCO's `zipkin-ip` and port have to lead here.
+    #[garde(skip)]
+    #[serde(deserialize_with = "socket_address")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub(crate) listen: SocketAddr,
     /// Most bytes of spans on disk; the oldest go first.
+    #[garde(range(min = DISK_BYTES_MIN, max = DISK_BYTES_MAX))]
     pub(crate) disk_bytes_max: u64,
     /// How long spans are kept for a restart.
-    #[serde(deserialize_with = "duration")]
-    pub(crate) keep: Duration,
+    #[garde(range(min = Time::minutes(1), max = Time::hours(24)))]
+    pub(crate) keep: Time,
 }
 
 /// The admin page.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
-    /// Address.
+    /// Address of `/metrics` and `/health`.
+    #[serde(deserialize_with = "socket_address")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub(crate) listen: SocketAddr,
 }
 
 /// The ledger.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Attribution {
-    /// How long a line waits for late evidence.
-    #[serde(deserialize_with = "duration")]
-    pub(crate) wait: Duration,
+    /// How long a line waits for late evidence. Verdicts are taken every 250 ms at most, so less
+    /// than that does not mean sooner; `0s` means that no line waits.
+    #[garde(range(min = Time::seconds(0), max = Time::seconds(20)))]
+    pub(crate) wait: Time,
 }
 
 /// The hub.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Hub {
-    /// Its replicas.
+    /// Its replicas. E.g. `http://emco-hub:8080`.
+    #[garde(inner(custom(endpoint)))]
     pub(crate) addresses: Vec<String>,
-    /// File with the token that proves who we are.
+    /// File with the token that proves who we are; read again for every request. E.g.
+    /// `/var/run/secrets/emco-observer/token`.
+    #[garde(skip)]
     pub(crate) token_file: Option<PathBuf>,
 }
 
 /// The destinations.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Lanes {
     /// Fluentd or another receiver of the forward protocol.
+    #[garde(dive)]
     pub(crate) forward: Option<Forward>,
     /// Elasticsearch or OpenSearch.
+    #[garde(dive)]
     pub(crate) elastic: Option<Elastic>,
     /// Jaeger, an OpenTelemetry Collector or another receiver of OTLP over HTTP, for spans.
+    #[garde(dive)]
     pub(crate) otlp: Option<Otlp>,
-    /// Most bytes of verdicts on disk before reading stops.
+    /// Most bytes of verdicts on disk before reading stops; 67108864 unless said.
+    #[garde(range(min = DISK_BYTES_MIN, max = DISK_BYTES_MAX))]
     pub(crate) disk_bytes_max: Option<u64>,
 }
 
 /// A forward destination.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forward {
-    /// `host:port`.
+    /// `host:port` of the receiver. E.g. `fluentd:24224`.
+    #[garde(custom(forward_address))]
     pub(crate) address: String,
-    /// Tag of every message.
+    /// Tag of every message; `emco.logs` unless said.
+    #[garde(skip)]
     pub(crate) tag: Option<String>,
-    /// File with the shared key.
+    /// File with the shared key; read again for every connection. E.g. `/etc/fluentd/key`.
+    #[garde(skip)]
     pub(crate) shared_key_file: Option<PathBuf>,
     /// User name, where the receiver wants one.
+    #[garde(skip)]
     pub(crate) username: Option<String>,
-    /// File with that user's password.
+    /// File with that user's password; read again for every connection. E.g.
+    /// `/etc/fluentd/password`.
+    #[garde(skip)]
     pub(crate) password_file: Option<PathBuf>,
-    /// Longest wait for an acknowledgement; then everything in flight is sent again.
-    #[serde(default, deserialize_with = "some_duration")]
-    pub(crate) ack_timeout: Option<Duration>,
-    /// TLS, where the receiver wants it.
-    pub(crate) tls: Option<net::TlsSettings>,
-    /// `none` or `gzip`.
+    /// Longest wait for an acknowledgement; then everything in flight is sent again. `60s` unless
+    /// said.
+    #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
+    pub(crate) ack_timeout: Option<Time>,
+    /// TLS, where the receiver wants it; an empty section trusts the system's authorities.
+    #[garde(skip)]
+    pub(crate) tls: Option<Tls>,
+    /// How messages are compressed.
+    #[garde(skip)]
     #[serde(default)]
-    pub(crate) compression: out_forward::Compression,
+    pub(crate) compression: Compression,
 }
 
 /// A bulk destination.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Elastic {
-    /// `http(s)://host:port`.
+    /// `http(s)://host[:port][/path]` of the server. E.g. `https://elasticsearch:9200`.
+    #[garde(custom(http_url))]
     pub(crate) url: String,
-    /// Prefix of the daily indices of log lines.
+    /// Prefix of the daily indices of log lines; `emco-logs` unless said.
+    #[garde(skip)]
     pub(crate) index_prefix: Option<String>,
     /// User name.
+    #[garde(skip)]
     pub(crate) username: Option<String>,
-    /// File with that user's password.
+    /// File with that user's password; read again for every request. E.g.
+    /// `/etc/elastic/password`.
+    #[garde(skip)]
     pub(crate) password_file: Option<PathBuf>,
-    /// File with an API key.
+    /// File with an API key in its encoded form, instead of a user. E.g. `/etc/elastic/key`.
+    #[garde(skip)]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// Longest time of one request; then it is sent again.
-    #[serde(default, deserialize_with = "some_duration")]
-    pub(crate) request_timeout: Option<Duration>,
-    /// TLS details.
+    /// Longest time of one request; then it is sent again. `60s` unless said.
+    #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
+    pub(crate) request_timeout: Option<Time>,
+    /// TLS details, where the url is `https`.
+    #[garde(skip)]
     #[serde(default)]
-    pub(crate) tls: net::TlsSettings,
-    /// `none` or `gzip`.
+    pub(crate) tls: Tls,
+    /// How requests are compressed.
+    #[garde(skip)]
     #[serde(default)]
-    pub(crate) compression: out_elastic::Compression,
+    pub(crate) compression: Compression,
 }
 
 /// A receiver of traces.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Otlp {
-    /// `http(s)://host[:port][/path]`; `/v1/traces` is appended.
+    /// `http(s)://host[:port][/path]`; `/v1/traces` is appended. E.g. `http://jaeger:4318`.
+    #[garde(custom(http_url))]
     pub(crate) url: String,
-    /// Most spans of one request.
+    /// Most spans of one request; 512 unless said.
+    #[garde(range(min = 1, max = 16_384))]
     pub(crate) batch_spans: Option<usize>,
-    /// Longest time of one request; then it is sent again.
-    #[serde(default, deserialize_with = "some_duration")]
-    pub(crate) request_timeout: Option<Duration>,
-    /// TLS details.
+    /// Longest time of one request; then it is sent again. `10s` unless said.
+    #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
+    pub(crate) request_timeout: Option<Time>,
+    /// TLS details, where the url is `https`.
+    #[garde(skip)]
     #[serde(default)]
-    pub(crate) tls: net::TlsSettings,
-    /// `none` or `gzip`.
+    pub(crate) tls: Tls,
+    /// How requests are compressed.
+    #[garde(skip)]
     #[serde(default)]
-    pub(crate) compression: out_otlp::Compression,
-    /// Which share of traces nobody asked for is exported.
+    pub(crate) compression: Compression,
+    /// Which share of traces nobody asked for is exported; those with errors always are.
+    #[garde(dive)]
     #[serde(default)]
-    pub(crate) noise: out_otlp::NoiseSettings,
+    pub(crate) noise: Noise,
 }
 
-const LOOPBACK: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// How much of each kind of noise is exported: 0 is nothing, 1 is everything.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Noise {
+    /// Passes of EMCO's metrics pollers.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub(crate) metrics_polls: f64,
+    /// `GET /metrics`.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub(crate) scrapes: f64,
+    /// Reads from etcd by which a worker asks once a second whether it is to stop.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub(crate) etcd_polls: f64,
+    /// Every other read from etcd.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub(crate) etcd_reads: f64,
+}
+
+/// Whom to trust and who we are. The files are looked at for every connection, so certificates can
+/// be replaced at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// PEM file with the authorities to trust instead of the system's. E.g. `/etc/tls/ca.crt`.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// PEM file with our own certificate chain, for servers that ask who we are. E.g.
+    /// `/etc/tls/tls.crt`.
+    pub(crate) cert_file: Option<PathBuf>,
+    /// PEM file with the key of `cert_file`. E.g. `/etc/tls/tls.key`.
+    pub(crate) key_file: Option<PathBuf>,
+    /// Name to expect in the server's certificate, where it is not the destination's host.
+    pub(crate) server_name: Option<String>,
+}
+
+/// How what is sent is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline)
+)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compression {
+    /// Not at all: inside a cluster bytes are cheaper than CPU.
+    #[default]
+    None,
+    /// gzip, fastest level.
+    Gzip,
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Less could not hold a few segments.
+const DISK_BYTES_MIN: u64 = 256 << 10;
+const DISK_BYTES_MAX: u64 = 1 << 40;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -191,9 +308,8 @@ impl Default for Settings {
             attribution: Attribution::default(),
             hub: Hub::default(),
             lanes: Lanes::default(),
-            shutdown_grace: Duration::from_secs(20),
+            shutdown_grace: Time::seconds(20),
             log_level: telemetry::logs::DEFAULT_FILTER.to_owned(),
-            degraded: None,
         }
     }
 }
@@ -214,7 +330,7 @@ impl Default for Spans {
         Self {
             listen: SocketAddr::new(LOOPBACK, 9411),
             disk_bytes_max: 128 << 20,
-            keep: Duration::from_mins(15),
+            keep: Time::minutes(15),
         }
     }
 }
@@ -230,209 +346,40 @@ impl Default for Admin {
 impl Default for Attribution {
     fn default() -> Self {
         Self {
-            wait: Duration::from_secs(2),
+            wait: Time::seconds(2),
         }
     }
 }
 
-impl Settings {
-    /// Reads the file's text; an empty one gives the defaults.
-    pub(crate) fn parse(text: &str, path: Option<&Path>) -> Result<Self> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        serde_saphyr::from_str(text).with_context(|| match path {
-            Some(path) => format!("settings file {} is not usable", path.display()),
-            None => "settings are not usable".to_owned(),
-        })
-    }
-
-    /// Settings of a sidecar that only says why it does nothing, where the environment wants it said.
-    pub(crate) fn degraded(reason: String, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let listen = variable("EMCO_OBSERVER_ADMIN_LISTEN").and_then(|text| text.parse().ok());
+impl Default for Noise {
+    fn default() -> Self {
         Self {
-            admin: listen.map_or_else(Admin::default, |listen| Admin { listen }),
-            degraded: Some(reason),
-            ..Self::default()
+            metrics_polls: 0.01,
+            scrapes: 0.01,
+            etcd_polls: 0.01,
+            etcd_reads: 1.0,
         }
-    }
-
-    /// Lets variables win over the file.
-    pub(crate) fn overlaid(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let get = |name: &str| {
-            variable(&format!("EMCO_OBSERVER_{name}")).filter(|value| !value.is_empty())
-        };
-        let address = |name: &str, into: &mut SocketAddr| -> Result<()> {
-            if let Some(value) = get(name) {
-                *into = value.parse().with_context(|| {
-                    format!("EMCO_OBSERVER_{name} is {value:?}, but has to be an address such as 127.0.0.1:9411")
-                })?;
-            }
-            Ok(())
-        };
-        address("SPANS_LISTEN", &mut self.spans.listen)?;
-        address("ADMIN_LISTEN", &mut self.admin.listen)?;
-        if let Some(service) = get("SERVICE") {
-            self.service = service;
-        }
-        if let Some(directory) = get("STATE_DIR") {
-            self.state_dir = directory.into();
-        }
-        if let Some(directory) = get("POD_DIR") {
-            self.logs.pod_dir = Some(directory.into());
-        }
-        if let Some(wait) = get("WAIT") {
-            self.attribution.wait = parse_duration(&wait).with_context(|| {
-                format!("EMCO_OBSERVER_WAIT is {wait:?}, but has to be a time such as 2s or 500ms")
-            })?;
-        }
-        if let Some(addresses) = get("HUB_ADDRESSES") {
-            self.hub.addresses = addresses
-                .split(',')
-                .map(|one| one.trim().to_owned())
-                .collect();
-        }
-        if let Some(address) = get("FORWARD_ADDRESS") {
-            self.lanes.forward = Some(Forward::at(address));
-        }
-        if let Some(url) = get("ELASTIC_URL") {
-            self.lanes.elastic = Some(Elastic::at(url));
-        }
-        if let Some(url) = get("OTLP_URL") {
-            self.lanes.otlp = Some(Otlp::at(url));
-        }
-        Ok(self)
-    }
-
-    /// Checks what only makes sense together.
-    pub(crate) fn complete(self) -> Result<Self> {
-        if self.service.is_empty() {
-            bail!(
-                "no service: set `service` (EMCO's name of it, e.g. orchestrator) or EMCO_OBSERVER_SERVICE"
-            );
-        }
-        if self.logs.pod_dir.is_none() && self.logs.files.is_empty() {
-            bail!("nothing to follow: set `logs.pod_dir` or `logs.files`");
-        }
-        let lanes = &self.lanes;
-        if lanes.forward.is_none() && lanes.elastic.is_none() && lanes.otlp.is_none() {
-            bail!(
-                "nowhere to deliver to: set `lanes.forward`, `lanes.elastic` or, for spans, `lanes.otlp`"
-            );
-        }
-        Ok(self)
     }
 }
 
-impl Forward {
-    fn at(address: String) -> Self {
+impl From<Tls> for net::TlsSettings {
+    fn from(tls: Tls) -> Self {
         Self {
-            address,
-            tag: None,
-            shared_key_file: None,
-            username: None,
-            password_file: None,
-            ack_timeout: None,
-            tls: None,
-            compression: out_forward::Compression::default(),
+            ca_file: tls.ca_file,
+            cert_file: tls.cert_file,
+            key_file: tls.key_file,
+            server_name: tls.server_name,
         }
     }
 }
 
-impl Elastic {
-    fn at(url: String) -> Self {
-        Self {
-            url,
-            index_prefix: None,
-            username: None,
-            password_file: None,
-            api_key_file: None,
-            request_timeout: None,
-            tls: net::TlsSettings::default(),
-            compression: out_elastic::Compression::default(),
-        }
-    }
-}
-
-impl Otlp {
-    fn at(url: String) -> Self {
-        Self {
-            url,
-            batch_spans: None,
-            request_timeout: None,
-            tls: net::TlsSettings::default(),
-            compression: out_otlp::Compression::default(),
-            noise: out_otlp::NoiseSettings::default(),
-        }
-    }
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+fn socket_address<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "{text:?} is no time; write e.g. 2s, 500ms, 10m or 1h"
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format_args!(
+            "is {text:?}, but has to be an IP address with a port, such as 127.0.0.1:9411"
         ))
     })
-}
-
-fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
-}
-
-/// `<whole number><unit>` with the units `ms`, `s`, `m` and `h`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at_checked(split)?;
-    let number: u64 = number.parse().ok()?;
-    match unit.trim() {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "service: clm\nlogs: {pod_dir: /var/log/pods/a_b_c}\nattribution: {wait: 500ms}\nlanes: {forward: {address: \"127.0.0.1:24224\"}}\n";
-
-    #[test]
-    fn a_file_is_read_and_variables_win() {
-        let settings = Settings::parse(GOOD, None).unwrap();
-        assert_eq!(settings.attribution.wait, Duration::from_millis(500));
-        let variables = |name: &str| (name == "EMCO_OBSERVER_SERVICE").then(|| "dcm".to_owned());
-        let settings = settings.overlaid(variables).unwrap().complete().unwrap();
-        assert_eq!(settings.service, "dcm");
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_its_place() {
-        let error = Settings::parse("service: clm\nlogs:\n  pod_dri: /x\n", None).unwrap_err();
-        let text = format!("{error:#}");
-        assert!(text.contains("pod_dri") && text.contains('3'), "{text}");
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        for (text, missing) in [
-            ("", "service"),
-            ("service: clm", "logs.pod_dir"),
-            ("service: clm\nlogs: {files: [/a]}", "lanes.forward"),
-        ] {
-            let error = Settings::parse(text, None).unwrap().complete().unwrap_err();
-            assert!(error.to_string().contains(missing), "{error}");
-        }
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(parse_duration("10m"), Some(Duration::from_mins(10)));
-        for bad in ["", "5", "s", "1.5s", "5 days"] {
-            assert_eq!(parse_duration(bad), None, "{bad}");
-        }
-    }
 }

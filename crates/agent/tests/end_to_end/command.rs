@@ -105,7 +105,7 @@ async fn check() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("EMCO_OBSERVER_SPANS_LISTEN is \"here\""),
+        said.contains("EMCO_OBSERVER_SPANS_LISTEN: `spans.listen` is \"here\""),
         "{said}"
     );
 }

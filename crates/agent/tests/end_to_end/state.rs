@@ -246,7 +246,7 @@ async fn settings_that_are_wrong() {
     assert_eq!(outside.ended().await.code(), Some(64));
     let said = outside.log();
     assert!(
-        said.contains("line 7 column 1: unknown field `lane`"),
+        said.contains("settings.yaml:7:1: unknown key `lane`; did you mean `lanes`?"),
         "{said}"
     );
     let setup = setup.in_pod().variable_admin();
@@ -254,7 +254,10 @@ async fn settings_that_are_wrong() {
     let health = inside.health().await;
     assert_eq!(health["reasons"][0]["part"], "settings");
     let reason = health["reasons"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("unknown field `lane`"), "{reason}");
+    assert!(
+        reason.contains("line 7 column 1: unknown key `lane`"),
+        "{reason}"
+    );
     let (status, page) = http::get(setup.admin, "/metrics").await.unwrap();
     assert_eq!(status, 200);
     assert!(
