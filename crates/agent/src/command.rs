@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cli::{Arguments, Command, Configuration};
 use crate::configuration::{Mistakes, Sources, Variables};
 use crate::environment;
-use crate::run;
+use crate::process;
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -49,7 +49,7 @@ fn start(configuration: Configuration) -> ExitCode {
         // EMCO's pod must not fail because of us: stay up without doing anything, and say why
         say_mistakes(mistakes);
     }
-    match run::run(sources, loaded) {
+    match process::run(sources, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -15,6 +15,7 @@ mod evidence;
 mod head;
 mod lanes;
 mod origin;
+mod process;
 mod recent;
 mod requests;
 mod rules;

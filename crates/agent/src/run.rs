@@ -18,14 +18,12 @@ use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 use telemetry::health::Health;
 use telemetry::process::Process;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Page;
 use crate::claim::Claim;
-use crate::configuration::{Loaded, Sources};
 use crate::environment;
 use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
 use crate::head::{Head, Parts, WAITING_MAX};
@@ -53,59 +51,8 @@ const REMEMBER_REQUESTS: u64 = 3_600_000_000_000;
 /// How often spans that are too old are thrown away, while there is something to do.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs the sidecar until it is told to stop.
-pub(crate) fn run(sources: Sources, first: Loaded) -> Result<()> {
-    let level = first.as_ref().map(|settings| &settings.log_level);
-    let level = level.map_or(telemetry::logs::DEFAULT_FILTER, String::as_str);
-    let logs = telemetry::logs::Logs::install(level).context("cannot set up our own log")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(sources, first));
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    logs.flush();
-    result
-}
-
-async fn serve(sources: Sources, first: Loaded) -> Result<()> {
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: delivering what can be delivered");
-        stopping.cancel();
-    });
-    let settings = match first {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            let page = Page::open(sources.admin_listen())?;
-            return page.idle("settings", mistakes.brief(), &stop).await;
-        }
-    };
-    let page = Page::open(settings.admin.listen)?;
-    let Some(claim) = Claim::get(&settings.state_dir, &page.health, &stop).await? else {
-        return Ok(());
-    };
-    let mut sidecar = match Sidecar::start(&settings, claim, &page, &stop).await {
-        Ok(sidecar) => sidecar,
-        Err(error) if environment::in_pod() => {
-            return page.idle("start", format!("{error:#}"), &stop).await;
-        }
-        Err(error) => return Err(error),
-    };
-    let followed = sidecar.follow(&stop).await;
-    sidecar.finish(*settings.shutdown_grace).await;
-    followed
-}
-
 /// A running sidecar.
-struct Sidecar {
+pub(crate) struct Sidecar {
     head: Head,
     tailer: Tailer,
     ledger: SharedLedger,
@@ -130,7 +77,8 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    async fn start(
+    /// Sets everything up and begins to deliver.
+    pub(crate) async fn start(
         settings: &Settings,
         claim: Claim,
         page: &Page,
@@ -238,7 +186,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// If a destination's task ended by itself: only a new process gets it going again.
-    async fn follow(&mut self, stop: &CancellationToken) -> Result<()> {
+    pub(crate) async fn follow(&mut self, stop: &CancellationToken) -> Result<()> {
         let mut decided = Instant::now();
         loop {
             let mut room_again = false;
@@ -343,7 +291,7 @@ impl Sidecar {
     }
 
     /// Decides what can be decided, delivers what can be delivered, within `grace`.
-    async fn finish(mut self, grace: Duration) {
+    pub(crate) async fn finish(mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
         self.settle(deadline).await;
         self.step();
