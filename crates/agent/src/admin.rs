@@ -13,6 +13,7 @@ use prometheus::Registry;
 use telemetry::exposition::{Format, render_as};
 use telemetry::health::Health;
 use telemetry::side_table::SideTable;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The revision this was built from, where the build says it.
@@ -24,6 +25,7 @@ pub(crate) struct Page {
     pub(crate) health: Health,
     /// Ends the page, and the parts that serve as long as lanes deliver.
     pub(crate) background: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Page {
@@ -34,26 +36,27 @@ impl Page {
         telemetry::build::register(&registry, env!("CARGO_PKG_VERSION"), REVISION)?;
         let background = CancellationToken::new();
         let shown = (registry.clone(), SideTable::default());
-        tokio::spawn(serve(address, shown, health.clone(), background.clone()));
+        let task = tokio::spawn(serve(address, shown, health.clone(), background.clone()));
         Ok(Self {
             registry,
             health,
             background,
+            task,
         })
     }
 
-    /// Stays up and says why nothing is done: EMCO's pod must not fail because of us.
-    pub(crate) async fn idle(
-        &self,
-        part: &'static str,
-        reason: String,
-        stop: &CancellationToken,
-    ) -> Result<()> {
+    /// Says why nothing is done: EMCO's pod must not fail because of us.
+    pub(crate) fn idle(&self, part: &'static str, reason: String) {
         tracing::error!(reason, "nothing is shipped until this is mended");
         self.health.set(part, reason);
-        stop.cancelled().await;
+    }
+
+    /// Ends it, and the parts that serve as long as lanes deliver; its address is free then.
+    pub(crate) async fn close(self) {
         self.background.cancel();
-        Ok(())
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the admin page did not end well");
+        }
     }
 }
 

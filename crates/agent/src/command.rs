@@ -49,7 +49,7 @@ fn start(configuration: Configuration) -> ExitCode {
         // EMCO's pod must not fail because of us: stay up without doing anything, and say why
         say_mistakes(mistakes);
     }
-    match process::run(sources, loaded) {
+    match process::run(sources, &loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

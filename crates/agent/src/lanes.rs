@@ -16,6 +16,7 @@ use prometheus::Registry;
 use crate::documents::FileDocuments;
 use crate::origin::Origins;
 use crate::recent::Recent;
+use crate::renewal::{Renewal, renewing};
 use crate::settings::{self, Compression};
 
 /// What every lane needs.
@@ -40,58 +41,100 @@ pub(crate) fn names(lanes: &settings::Lanes) -> Vec<&'static str> {
 
 /// What keeps lanes that are configured from being set up, by the key of the lane.
 pub(crate) fn problems(lanes: &settings::Lanes) -> Vec<(&'static str, anyhow::Error)> {
-    let registry = Registry::new();
     let mut problems = Vec::new();
     if let Some(forward) = &lanes.forward
-        && let Err(error) = set_up_forward(forward, &registry)
+        && let Err(error) = check_forward(forward)
     {
         problems.push(("lanes.forward", error));
     }
     if let Some(elastic) = &lanes.elastic
-        && let Err(error) = set_up_elastic(elastic, &registry)
+        && let Err(error) = check_elastic(elastic)
     {
         problems.push(("lanes.elastic", error));
     }
     if let Some(otlp) = &lanes.otlp
-        && let Err(error) = check_otlp(otlp, &registry)
+        && let Err(error) = check_otlp(otlp)
     {
         problems.push(("lanes.otlp", error));
     }
     problems
 }
 
-fn check_otlp(otlp: &settings::Otlp, registry: &Registry) -> Result<()> {
-    let metrics = out_otlp::Metrics::new(registry)?;
+fn check_otlp(otlp: &settings::Otlp) -> Result<()> {
+    let metrics = out_otlp::Metrics::new(&Registry::new())?;
     Exporter::new(otlp_settings(otlp)?, Vec::new(), metrics)
         .map(drop)
         .context("cannot set up the OTLP destination")
 }
 
+fn check_forward(forward: &settings::Forward) -> Result<()> {
+    let metrics = out_forward::Metrics::new(&Registry::new())?;
+    set_up_forward(forward, metrics).map(drop)
+}
+
+fn check_elastic(elastic: &settings::Elastic) -> Result<()> {
+    let metrics = out_elastic::Metrics::new(&Registry::new())?;
+    set_up_elastic(elastic, metrics).map(drop)
+}
+
 fn set_up_forward(
     forward: &settings::Forward,
-    registry: &Registry,
+    metrics: out_forward::Metrics,
 ) -> Result<(ForwardSettings, Forward)> {
     let settings = forward_settings(forward)?;
-    let output = Forward::new(settings.clone(), out_forward::Metrics::new(registry)?)
-        .context("cannot set up the forward destination")?;
+    let output =
+        Forward::new(settings.clone(), metrics).context("cannot set up the forward destination")?;
     Ok((settings, output))
 }
 
 fn set_up_elastic(
     elastic: &settings::Elastic,
-    registry: &Registry,
+    metrics: out_elastic::Metrics,
 ) -> Result<(ElasticSettings, Elastic)> {
     let settings = elastic_settings(elastic)?;
-    let output = Elastic::new(settings.clone(), out_elastic::Metrics::new(registry)?)
+    let output = Elastic::new(settings.clone(), metrics)
         .context("cannot set up the Elasticsearch destination")?;
     Ok((settings, output))
 }
 
+/// Gives running lanes a destination with other settings.
+#[derive(Default)]
+pub(crate) struct Renewals {
+    forward: Option<(Renewal<Forward>, out_forward::Metrics)>,
+    elastic: Option<(Renewal<Elastic>, out_elastic::Metrics)>,
+}
+
+impl Renewals {
+    /// The forward lane goes on as `lanes` say, if it runs.
+    pub(crate) fn renew_forward(&self, lanes: &settings::Lanes) -> Result<()> {
+        if let (Some((renewal, metrics)), Some(forward)) = (&self.forward, &lanes.forward) {
+            let (_, output) = set_up_forward(forward, metrics.clone())?;
+            renewal.renew(output);
+        }
+        Ok(())
+    }
+
+    /// The Elasticsearch lane goes on as `lanes` say, if it runs.
+    pub(crate) fn renew_elastic(&self, lanes: &settings::Lanes) -> Result<()> {
+        if let (Some((renewal, metrics)), Some(elastic)) = (&self.elastic, &lanes.elastic) {
+            let (_, output) = set_up_elastic(elastic, metrics.clone())?;
+            renewal.renew(output);
+        }
+        Ok(())
+    }
+}
+
 /// Starts every lane that is configured.
-pub(crate) fn spawn(lanes: &settings::Lanes, shared: &Shared<'_>) -> Result<Vec<LaneHandle>> {
+pub(crate) fn spawn(
+    lanes: &settings::Lanes,
+    shared: &Shared<'_>,
+) -> Result<(Vec<LaneHandle>, Renewals)> {
     let mut handles = Vec::new();
+    let mut renewals = Renewals::default();
     if let Some(forward) = &lanes.forward {
-        let (settings, output) = set_up_forward(forward, shared.registry)?;
+        let metrics = out_forward::Metrics::new(shared.registry)?;
+        let (settings, output) = set_up_forward(forward, metrics.clone())?;
+        let (output, renewal) = renewing(output);
         let lane = LaneSettings {
             in_flight_max: settings.in_flight_max,
             ..LaneSettings::default()
@@ -103,17 +146,21 @@ pub(crate) fn spawn(lanes: &settings::Lanes, shared: &Shared<'_>) -> Result<Vec<
             output,
             shared,
         )?);
+        renewals.forward = Some((renewal, metrics));
     }
     if let Some(elastic) = &lanes.elastic {
-        let (settings, output) = set_up_elastic(elastic, shared.registry)?;
+        let metrics = out_elastic::Metrics::new(shared.registry)?;
+        let (settings, output) = set_up_elastic(elastic, metrics.clone())?;
+        let (output, renewal) = renewing(output);
         let lane = LaneSettings {
             in_flight_max: settings.in_flight_max,
             ..LaneSettings::default()
         };
         let encoder = BulkEncoder::new(&settings);
         handles.push(start("elastic", lane, encoder, output, shared)?);
+        renewals.elastic = Some((renewal, metrics));
     }
-    Ok(handles)
+    Ok((handles, renewals))
 }
 
 fn start(

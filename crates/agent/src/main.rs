@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod admin;
+mod adoption;
 mod claim;
 mod cli;
 mod command;
@@ -17,6 +18,7 @@ mod lanes;
 mod origin;
 mod process;
 mod recent;
+mod renewal;
 mod requests;
 mod rules;
 mod run;

@@ -3,31 +3,90 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use telemetry::logs::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Page;
 use crate::claim::Claim;
-use crate::configuration::{Loaded, Sources};
+use crate::configuration::{Changes, Loaded, Sources};
 use crate::environment;
 use crate::run::Sidecar;
 
 /// Runs the sidecar until it is told to stop.
-pub(crate) fn run(sources: Sources, first: Loaded) -> Result<()> {
+pub(crate) fn run(sources: Sources, first: &Loaded) -> Result<()> {
     let level = first.as_ref().map(|settings| &settings.log_level);
     let level = level.map_or(telemetry::logs::DEFAULT_FILTER, String::as_str);
-    let logs = telemetry::logs::Logs::install(level).context("cannot set up our own log")?;
+    let logs = Logs::install(level).context("cannot set up our own log")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(sources, first));
+    let result = runtime.block_on(serve(sources, &logs));
     runtime.shutdown_timeout(Duration::from_secs(1));
     logs.flush();
     result
 }
 
-async fn serve(sources: Sources, first: Loaded) -> Result<()> {
+async fn serve(sources: Sources, logs: &Logs) -> Result<()> {
+    let stop = stop_on_signals()?;
+    let mut changes = Changes::open(sources)?;
+    let mut loaded = changes.load();
+    loop {
+        let settings = match loaded {
+            Ok(settings) => settings,
+            Err(mistakes) => {
+                let page = Page::open(changes.sources().admin_listen())?;
+                page.idle("settings", mistakes.brief());
+                match next(&mut changes, page, &stop).await {
+                    Some(next) => loaded = next,
+                    None => return Ok(()),
+                }
+                continue;
+            }
+        };
+        logs.set_filter(&settings.log_level)?;
+        let page = Page::open(settings.admin.listen)?;
+        let claim = tokio::select! {
+            claim = Claim::get(&settings.state_dir, &page.health, &stop) => claim?,
+            change = changes.next() => {
+                page.close().await;
+                loaded = change.loaded;
+                continue;
+            }
+        };
+        let Some(claim) = claim else {
+            return Ok(());
+        };
+        let mut sidecar = match Sidecar::start(&settings, claim, &page, logs, &stop).await {
+            Ok(sidecar) => sidecar,
+            Err(error) if environment::in_pod() => {
+                page.idle("start", format!("{error:#}"));
+                match next(&mut changes, page, &stop).await {
+                    Some(next) => loaded = next,
+                    None => return Ok(()),
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let followed = sidecar.follow(&mut changes, &stop).await;
+        sidecar.finish().await;
+        return followed;
+    }
+}
+
+/// The next settings after those with which nothing can be done; none if the stop comes first.
+async fn next(changes: &mut Changes, page: Page, stop: &CancellationToken) -> Option<Loaded> {
+    let next = tokio::select! {
+        () = stop.cancelled() => None,
+        change = changes.next() => Some(change.loaded),
+    };
+    page.close().await;
+    next
+}
+
+fn stop_on_signals() -> Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -40,25 +99,5 @@ async fn serve(sources: Sources, first: Loaded) -> Result<()> {
         tracing::info!("stopping: delivering what can be delivered");
         stopping.cancel();
     });
-    let settings = match first {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            let page = Page::open(sources.admin_listen())?;
-            return page.idle("settings", mistakes.brief(), &stop).await;
-        }
-    };
-    let page = Page::open(settings.admin.listen)?;
-    let Some(claim) = Claim::get(&settings.state_dir, &page.health, &stop).await? else {
-        return Ok(());
-    };
-    let mut sidecar = match Sidecar::start(&settings, claim, &page, &stop).await {
-        Ok(sidecar) => sidecar,
-        Err(error) if environment::in_pod() => {
-            return page.idle("start", format!("{error:#}"), &stop).await;
-        }
-        Err(error) => return Err(error),
-    };
-    let followed = sidecar.follow(&stop).await;
-    sidecar.finish(*settings.shutdown_grace).await;
-    followed
+    Ok(stop)
 }

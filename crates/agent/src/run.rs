@@ -1,5 +1,7 @@
 //! Puts the parts together and keeps them running.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use prometheus::Registry;
 use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 use telemetry::health::Health;
+use telemetry::logs::Logs;
 use telemetry::process::Process;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Page;
 use crate::claim::Claim;
+use crate::configuration::Changes;
 use crate::environment;
 use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
 use crate::head::{Head, Parts, WAITING_MAX};
@@ -35,6 +39,7 @@ use crate::settings::Settings;
 use crate::span_lane::{self, SpanLaneHandle};
 use crate::span_lookup::{LedgerLookup, SpanMemory};
 use crate::span_store::SpanStore;
+use reload::Current;
 
 /// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
 const DECIDE_EVERY: Duration = Duration::from_millis(250);
@@ -63,7 +68,7 @@ pub(crate) struct Sidecar {
     log: LogHandle,
     files: Arc<FileSet>,
     spans: SpanStore,
-    keep_spans: Duration,
+    current: Current,
     trimmed: Instant,
     process: Process,
     meter: Meter,
@@ -82,12 +87,14 @@ impl Sidecar {
         settings: &Settings,
         claim: Claim,
         page: &Page,
+        logs: &Logs,
         stop: &CancellationToken,
     ) -> Result<Self> {
         let Page {
             registry,
             health,
             background,
+            ..
         } = page;
         let process = Process::new(registry)?;
         let meter = Meter::new(registry)?;
@@ -125,7 +132,7 @@ impl Sidecar {
         let origins = Origins::new(&settings.service);
         let zone_offset_seconds = environment::zone_offset_seconds();
         let recent = Recent::new(lane_names.len());
-        let lanes = lanes::spawn(
+        let (lanes, renewals) = lanes::spawn(
             &settings.lanes,
             &lanes::Shared {
                 log: handle.clone(),
@@ -161,6 +168,14 @@ impl Sidecar {
         }
         tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
         Ok(Self {
+            current: Current {
+                settings: settings.clone(),
+                logs: logs.clone(),
+                health: health.clone(),
+                renewals,
+                hub: hub.clone(),
+                ledger: ledger.clone(),
+            },
             files: tailer.files(),
             head,
             tailer,
@@ -171,7 +186,6 @@ impl Sidecar {
             traces,
             log: handle,
             spans,
-            keep_spans: *settings.spans.keep,
             trimmed: Instant::now(),
             process,
             meter,
@@ -186,7 +200,11 @@ impl Sidecar {
     ///
     /// # Errors
     /// If a destination's task ended by itself: only a new process gets it going again.
-    pub(crate) async fn follow(&mut self, stop: &CancellationToken) -> Result<()> {
+    pub(crate) async fn follow(
+        &mut self,
+        changes: &mut Changes,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         let mut decided = Instant::now();
         loop {
             let mut room_again = false;
@@ -195,6 +213,7 @@ impl Sidecar {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(learned) = self.learned.recv() => self.learn(learned),
+                change = changes.next() => self.current.change(change),
                 event = self.tailer.next(), if readable => {
                     let now = environment::now();
                     match event {
@@ -258,7 +277,7 @@ impl Sidecar {
         }
         if self.trimmed.elapsed() >= TRIM_EVERY {
             self.trimmed = Instant::now();
-            let keep = u64::try_from(self.keep_spans.as_nanos()).unwrap_or(u64::MAX);
+            let keep = nanos(*self.current.settings.spans.keep);
             self.spans.trim(now.minus(keep));
         }
     }
@@ -290,9 +309,9 @@ impl Sidecar {
         }
     }
 
-    /// Decides what can be decided, delivers what can be delivered, within `grace`.
-    pub(crate) async fn finish(mut self, grace: Duration) {
-        let deadline = Instant::now() + grace;
+    /// Decides what can be decided, delivers what can be delivered, within the grace period.
+    pub(crate) async fn finish(mut self) {
+        let deadline = Instant::now() + *self.current.settings.shutdown_grace;
         self.settle(deadline).await;
         self.step();
         let mut left = 0;
@@ -350,6 +369,10 @@ impl Sidecar {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn wake_at(due: UnixNanos, decided: Instant) -> Instant {
     let wait = Duration::from_nanos(due.since(environment::now()));
     (Instant::now() + wait).max(decided + DECIDE_EVERY)
@@ -401,7 +424,7 @@ fn open_log(
 
 fn new_ledger(settings: &Settings) -> SharedLedger {
     let mut ledger = correlate::Settings::of(&settings.service);
-    ledger.wait = u64::try_from(settings.attribution.wait.as_nanos()).unwrap_or(u64::MAX);
+    ledger.wait = nanos(*settings.attribution.wait);
     SharedLedger::new(Ledger::new(ledger))
 }
 

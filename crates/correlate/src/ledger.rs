@@ -437,6 +437,11 @@ impl Ledger {
         line.into_iter().chain(request).min().map(UnixNanos)
     }
 
+    /// Lets lines that come from now on wait this long for late evidence, in nanoseconds.
+    pub const fn set_wait(&mut self, wait: u64) {
+        self.state.settings.wait = wait;
+    }
+
     /// How many lines wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

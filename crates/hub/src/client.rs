@@ -1,5 +1,6 @@
 //! The client's handle, and what its tasks share.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,12 +28,15 @@ pub struct HubClient;
 /// Asks and tells without ever waiting. Cheap to clone.
 #[derive(Clone)]
 pub struct HubHandle {
-    shared: Arc<Shared>,
+    /// Those who ask and tell now; others after [`HubHandle::point_to`].
+    current: Arc<Mutex<Arc<Shared>>>,
+    learned: mpsc::Sender<Learned>,
+    stop: CancellationToken,
 }
 
 pub(crate) struct Shared {
-    pub(crate) questions: Mutex<Questions>,
-    pub(crate) outbox: Mutex<Outbox>,
+    pub(crate) questions: Arc<Mutex<Questions>>,
+    pub(crate) outbox: Arc<Mutex<Outbox>>,
     pub(crate) replicas: Vec<Replica>,
     /// Which replica is asked; moves on when it fails.
     preferred: AtomicUsize,
@@ -54,38 +58,73 @@ impl HubClient {
         metrics: ClientMetrics,
         stop: CancellationToken,
     ) -> Result<(HubHandle, mpsc::Receiver<Learned>), Error> {
-        let replicas = settings
-            .addresses
-            .iter()
-            .map(|address| Replica::new(address, &settings, &metrics))
-            .collect::<Result<_, _>>()?;
         let (learned, receiver) = mpsc::channel(LEARNED_MAX);
-        let shared = Arc::new(Shared {
-            questions: Mutex::new(Questions::new(
-                settings.questions_max.min(ASKED_MAX),
-                settings.horizon,
-            )),
-            outbox: Mutex::new(Outbox::new(settings.facts_max)),
-            replicas,
+        let questions = Questions::new(settings.questions_max.min(ASKED_MAX), settings.horizon);
+        let outbox = Outbox::new(settings.facts_max);
+        let shared = Shared {
+            replicas: replicas(&settings, &metrics)?,
+            questions: Arc::new(Mutex::new(questions)),
+            outbox: Arc::new(Mutex::new(outbox)),
             preferred: AtomicUsize::new(0),
             asked: Notify::new(),
             joined: Notify::new(),
             settings,
             metrics,
+            stop: stop.child_token(),
+        };
+        let handle = HubHandle {
+            current: Arc::new(Mutex::new(shared.start(&learned))),
+            learned,
             stop,
-        });
-        for index in 0..shared.replicas.len() {
-            tokio::spawn(tell_replica(Arc::clone(&shared), index));
-        }
-        if !shared.replicas.is_empty() {
-            tokio::spawn(poll_fresh(Arc::clone(&shared), learned.clone()));
-            tokio::spawn(poll_standing(Arc::clone(&shared), learned));
-        }
-        Ok((HubHandle { shared }, receiver))
+        };
+        Ok((handle, receiver))
     }
 }
 
+fn replicas(settings: &ClientSettings, metrics: &ClientMetrics) -> Result<Vec<Replica>, Error> {
+    let addresses = settings.addresses.iter();
+    addresses
+        .map(|address| Replica::new(address, settings, metrics))
+        .collect()
+}
+
 impl HubHandle {
+    /// Talks to the replicas at `addresses` from now on. They are asked what is still open and told
+    /// what is still kept.
+    ///
+    /// # Errors
+    /// [`Error::Address`] if an address names no endpoint; nothing changes then.
+    pub fn point_to(
+        &self,
+        addresses: Vec<String>,
+        token_file: Option<PathBuf>,
+    ) -> Result<(), Error> {
+        let before = self.shared();
+        let settings = ClientSettings {
+            addresses,
+            token_file,
+            ..before.settings.clone()
+        };
+        let shared = Shared {
+            replicas: replicas(&settings, &before.metrics)?,
+            questions: Arc::clone(&before.questions),
+            outbox: Arc::clone(&before.outbox),
+            preferred: AtomicUsize::new(0),
+            asked: Notify::new(),
+            joined: Notify::new(),
+            settings,
+            metrics: before.metrics.clone(),
+            stop: self.stop.child_token(),
+        };
+        before.stop.cancel();
+        *lock(&self.current) = shared.start(&self.learned);
+        Ok(())
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&lock(&self.current))
+    }
+
     /// Asks whose trace it is. The answer comes as [`Learned::Person`]; a conflict may follow it as
     /// long as the question is open, and asking again keeps it open.
     pub fn ask_trace(&self, trace: TraceId) {
@@ -100,7 +139,7 @@ impl HubHandle {
 
     /// Tells every replica. A sidecar may tell operations only; the hub refuses other facts.
     pub fn tell(&self, fact: Fact) {
-        let shared = &self.shared;
+        let shared = self.shared();
         if shared.replicas.is_empty() || !lock(&shared.outbox).push(fact) {
             return;
         }
@@ -112,11 +151,11 @@ impl HubHandle {
 
     #[cfg(test)]
     pub(crate) fn standing_for_tests(&self) -> usize {
-        lock(&self.shared.questions).standing().len()
+        lock(&self.shared().questions).standing().len()
     }
 
     fn ask(&self, subject: Subject) {
-        let shared = &self.shared;
+        let shared = self.shared();
         if shared.replicas.is_empty() {
             return;
         }
@@ -132,7 +171,8 @@ impl HubHandle {
 
 impl std::fmt::Debug for HubHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let addresses = &self.shared.settings.addresses;
+        let shared = self.shared();
+        let addresses = &shared.settings.addresses;
         f.debug_struct("HubHandle")
             .field("addresses", addresses)
             .finish_non_exhaustive()
@@ -140,6 +180,19 @@ impl std::fmt::Debug for HubHandle {
 }
 
 impl Shared {
+    /// Starts the tasks that ask and tell.
+    fn start(self, learned: &mpsc::Sender<Learned>) -> Arc<Self> {
+        let shared = Arc::new(self);
+        for index in 0..shared.replicas.len() {
+            tokio::spawn(tell_replica(Arc::clone(&shared), index));
+        }
+        if !shared.replicas.is_empty() {
+            tokio::spawn(poll_fresh(Arc::clone(&shared), learned.clone()));
+            tokio::spawn(poll_standing(Arc::clone(&shared), learned.clone()));
+        }
+        shared
+    }
+
     /// Asks the preferred replica, and the others in turn where one fails.
     pub(crate) async fn ask_any(
         &self,

@@ -20,7 +20,8 @@ use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::Error;
@@ -34,6 +35,7 @@ pub const DEFAULT_FILTER: &str = "info";
 #[derive(Clone, Debug)]
 pub struct Logs {
     sites: Arc<Mutex<Sites>>,
+    levels: reload::Handle<Targets, Registry>,
 }
 
 impl Logs {
@@ -55,6 +57,17 @@ impl Logs {
         Ok(logs)
     }
 
+    /// Lets pass what passes `filter` from now on.
+    ///
+    /// # Errors
+    /// [`Error::Filter`] if `filter` is not understood; nothing changes then.
+    pub fn set_filter(&self, filter: &str) -> Result<(), Error> {
+        let targets = filter_of(filter)?;
+        // without a subscriber nobody listens
+        drop(self.levels.reload(targets));
+        Ok(())
+    }
+
     /// Writes the summaries that no later line has carried yet; for the end of the process.
     pub fn flush(&self) {
         let summaries = self.lock().take_all();
@@ -72,9 +85,10 @@ impl Logs {
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     {
-        let targets = filter_of(filter)?;
+        let (targets, levels) = reload::Layer::new(filter_of(filter)?);
         let logs = Self {
             sites: Arc::new(Mutex::new(Sites::new())),
+            levels,
         };
         let layer = tracing_subscriber::fmt::layer()
             .fmt_fields(JsonFields::new())
@@ -296,6 +310,24 @@ mod tests {
                 .unwrap()
                 .contains("logs.rs:")
         );
+    }
+
+    #[test]
+    fn levels_can_change_while_it_runs() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let (logs, subscriber) = Logs::subscriber("info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            for filter in ["info", "debug", "off", "telemetry=debug"] {
+                logs.set_filter(filter).unwrap();
+                tracing::debug!(filter, "said");
+            }
+            assert!(logs.set_filter("info,hub=loud").is_err());
+            tracing::debug!(filter = "as before", "said");
+        });
+        let lines = captured.lines();
+        let filters: Vec<_> = lines.iter().map(|line| &line["fields"]["filter"]).collect();
+        assert_eq!(filters, ["debug", "telemetry=debug", "as before"]);
     }
 
     #[test]

@@ -6,10 +6,12 @@
 //!                    └──────────── mistakes ◀──────┴───────────────────┘
 //! ```
 
+mod changes;
 mod mistakes;
 mod reader;
 mod tree;
 mod variables;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,6 +27,7 @@ use crate::settings::{Admin, Settings};
 use mistakes::Mistake;
 use tree::Origin;
 
+pub(crate) use changes::{Change, Changes};
 pub(crate) use mistakes::Mistakes;
 pub(crate) use variables::Variables;
 
@@ -48,12 +51,19 @@ pub(crate) type Loaded = Result<Settings, Mistakes>;
 impl Sources {
     /// Reads everything anew.
     pub(crate) fn load(&self) -> Loaded {
+        self.load_text().1
+    }
+
+    /// Reads everything anew; with the file's text, where it can be read.
+    fn load_text(&self) -> (Option<String>, Loaded) {
         let text = match self.file.as_deref().map(read).transpose() {
             Ok(text) => text.unwrap_or_default(),
-            Err(mistake) => return Err(Mistakes::new(None, "", vec![mistake])),
+            Err(mistake) => return (None, Err(Mistakes::new(None, "", vec![mistake]))),
         };
-        self.settings(&text)
-            .map_err(|list| Mistakes::new(self.file.as_deref(), &text, list))
+        let settings = self
+            .settings(&text)
+            .map_err(|list| Mistakes::new(self.file.as_deref(), &text, list));
+        (Some(text), settings)
     }
 
     /// Where to show health while the settings cannot be used.

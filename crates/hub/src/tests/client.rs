@@ -329,7 +329,30 @@ async fn without_addresses_there_is_no_hub() {
     client.handle.ask_trace(trace(1));
     client.handle.tell(Fact::Operation(operation(1, "ctx")));
     assert_eq!(client.metrics.open_questions.get(), 0);
-    assert_eq!(client.learned.recv().await, None);
+    assert!(client.learned.is_empty());
+}
+
+/// The address changes while a question is open and a fact is not told yet.
+#[tokio::test]
+async fn another_hub_is_asked_and_told_what_the_first_left_open() {
+    let nobody = Replica::start(anywhere()).await.stop().await;
+    let mut client = Client::start(&[nobody]);
+    client.handle.ask_trace(trace(1));
+    client.handle.tell(Fact::Operation(operation(2, "ctx")));
+    let replica = Replica::start(anywhere()).await;
+    replica.tell(trace_user(1, "alice"));
+    let addresses = vec![replica.address.to_string()];
+    client.handle.point_to(addresses, None).unwrap();
+    assert_eq!(client.next().await, known(1, "alice"));
+    replica.knows("ctx").await;
+    let bad = client.handle.point_to(vec!["a b".to_owned()], None);
+    assert!(bad.is_err());
+    client.handle.ask_app_context("ctx");
+    assert_eq!(client.next().await, Learned::Operation(operation(2, "ctx")));
+    // From none to one, and back.
+    client.handle.point_to(Vec::new(), None).unwrap();
+    client.handle.ask_trace(trace(3));
+    assert!(client.learned.is_empty());
 }
 
 #[test]
