@@ -3,11 +3,12 @@
 use crate::settings::{Attribution, Elastic, Hub, Lanes, Logs, Settings, Spans};
 
 /// What is taken at once; everything else needs a restart. Sections stand for all their keys.
-pub(crate) const RELOADED: [&str; 7] = [
+pub(crate) const RELOADED: [&str; 8] = [
     "attribution.wait",
     "hub",
     "lanes.elastic",
     "lanes.forward",
+    "lanes.otlp",
     "log_level",
     "shutdown_grace",
     "spans.keep",
@@ -93,7 +94,7 @@ pub(crate) fn adopt(current: &mut Settings, new: Settings) -> Adopted {
     adopted.take("hub.addresses", &mut current.hub.addresses, addresses);
     adopted.take("hub.token_file", &mut current.hub.token_file, token_file);
     adopted.lane("lanes.forward", &mut current.lanes.forward, forward);
-    adopted.keep("lanes.otlp", &current.lanes.otlp, &otlp);
+    adopted.lane("lanes.otlp", &mut current.lanes.otlp, otlp);
     adopt_elastic(&mut adopted, &mut current.lanes.elastic, elastic);
     adopted.keep(
         "lanes.disk_bytes_max",

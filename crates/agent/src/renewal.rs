@@ -25,11 +25,14 @@ const LABEL: &str = "settings";
 /// The output of a lane that can be renewed.
 pub(crate) struct Renewing<O> {
     first: O,
-    slot: Arc<Slot<O>>,
+    renewed: Renewed<O>,
 }
 
 /// Renews the output of one lane.
 pub(crate) struct Renewal<O>(Arc<Slot<O>>);
+
+/// Hears of a new output.
+pub(crate) struct Renewed<O>(Arc<Slot<O>>);
 
 /// The newest output that is not used yet.
 struct Slot<O> {
@@ -39,15 +42,17 @@ struct Slot<O> {
 
 /// An output that begins as `first`, and what renews it.
 pub(crate) fn renewing<O>(first: O) -> (Renewing<O>, Renewal<O>) {
+    let (renewal, renewed) = renewal();
+    (Renewing { first, renewed }, renewal)
+}
+
+/// For a lane that renews its output itself.
+pub(crate) fn renewal<O>() -> (Renewal<O>, Renewed<O>) {
     let slot = Arc::new(Slot {
         next: Mutex::new(None),
         filled: Notify::new(),
     });
-    let output = Renewing {
-        first,
-        slot: Arc::clone(&slot),
-    };
-    (output, Renewal(slot))
+    (Renewal(Arc::clone(&slot)), Renewed(slot))
 }
 
 impl<O> Renewal<O> {
@@ -62,13 +67,21 @@ impl<O> Slot<O> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<O>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn next(&self) -> O {
+impl<O> Renewed<O> {
+    /// The newest output, if it was not fetched yet.
+    pub(crate) fn take(&self) -> Option<O> {
+        self.0.lock().take()
+    }
+
+    /// Waits for a new output.
+    pub(crate) async fn next(&self) -> O {
         loop {
-            if let Some(output) = self.lock().take() {
+            if let Some(output) = self.take() {
                 return output;
             }
-            self.filled.notified().await;
+            self.0.filled.notified().await;
         }
     }
 }
@@ -81,7 +94,7 @@ impl<O: Output> Output for Renewing<O> {
         stop: CancellationToken,
     ) {
         let mut output = self.first;
-        while let Some(next) = serve(output, &self.slot, (&mut batches, &answers), &stop).await {
+        while let Some(next) = serve(output, &self.renewed, (&mut batches, &answers), &stop).await {
             output = next;
         }
     }
@@ -90,7 +103,7 @@ impl<O: Output> Output for Renewing<O> {
 /// Lets `output` work until there is a new one; nothing when it ended, or nobody wants answers.
 async fn serve<O: Output>(
     output: O,
-    slot: &Slot<O>,
+    renewed: &Renewed<O>,
     (batches, answers): (&mut mpsc::Receiver<Batch>, &mpsc::Sender<(BatchId, Answer)>),
     stop: &CancellationToken,
 ) -> Option<O> {
@@ -132,7 +145,7 @@ async fn serve<O: Output>(
                 (Some(room), Some(batch)) => room.send(batch),
                 _ => return None,
             },
-            next = slot.next(), if !is_closed => break next,
+            next = renewed.next(), if !is_closed => break next,
         }
     };
     drop(to_output);

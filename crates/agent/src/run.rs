@@ -213,7 +213,7 @@ impl Sidecar {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(learned) = self.learned.recv() => self.learn(learned),
-                change = changes.next() => self.current.change(change),
+                change = changes.next() => self.current.change(change, self.traces.as_ref()),
                 event = self.tailer.next(), if readable => {
                     let now = environment::now();
                     match event {

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment;
 use crate::lanes::otlp_settings;
-use crate::settings::{Lanes, Settings};
+use crate::renewal::{Renewal, Renewed, renewal};
+use crate::settings::{Lanes, Otlp, Settings};
 use crate::span_lookup::LedgerLookup;
 use crate::span_store::{Cursor, SpanStore, Taken};
 
@@ -55,9 +56,21 @@ pub(crate) struct SpanLaneHandle {
     task: JoinHandle<()>,
     drain: CancellationToken,
     store: SpanStore,
+    renewal: Renewal<Means>,
 }
 
 impl SpanLaneHandle {
+    /// Goes on as `settings` say now.
+    ///
+    /// # Errors
+    /// If they contradict themselves.
+    pub(crate) fn renew(&self, settings: &Settings) -> Result<()> {
+        if let (Some(otlp), Some(metrics)) = (&settings.lanes.otlp, self.store.metrics()) {
+            self.renewal.renew(means(settings, otlp, metrics)?);
+        }
+        Ok(())
+    }
+
     /// Whether it ended by itself.
     pub(crate) fn is_finished(&self) -> bool {
         self.task.is_finished()
@@ -92,19 +105,16 @@ pub(crate) fn spawn(
     let (Some(otlp), Some(metrics)) = (&settings.lanes.otlp, store.metrics()) else {
         return Ok(None);
     };
-    let otlp = otlp_settings(otlp)?;
+    let means = means(settings, otlp, metrics)?;
+    let (renewal, renewed) = renewal();
     let drain = CancellationToken::new();
-    let rules = Rules::new(otlp.noise);
-    let exporter =
-        Exporter::new(otlp, resource(), metrics).context("cannot set up the OTLP destination")?;
     let lane = SpanLane {
-        limit: exporter.batch_spans(),
-        exporter,
-        rules,
+        limit: means.exporter.batch_spans(),
+        means,
+        renewed,
         words: Words::default(),
         scratch: SpanScratch::default(),
         lookup,
-        wait: u64::try_from(settings.attribution.wait.as_nanos()).unwrap_or(u64::MAX),
         store: store.clone(),
         reader: None,
         drain: drain.clone(),
@@ -113,7 +123,18 @@ pub(crate) fn spawn(
         task: tokio::spawn(meter.measure(Work::Spans, lane.run())),
         drain,
         store: store.clone(),
+        renewal,
     }))
+}
+
+fn means(settings: &Settings, otlp: &Otlp, metrics: out_otlp::Metrics) -> Result<Means> {
+    let otlp = otlp_settings(otlp)?;
+    Ok(Means {
+        rules: Rules::new(otlp.noise),
+        exporter: Exporter::new(otlp, resource(), metrics)
+            .context("cannot set up the OTLP destination")?,
+        wait: u64::try_from(settings.attribution.wait.as_nanos()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Attributes of the pod.
@@ -128,15 +149,21 @@ fn resource() -> Vec<(&'static str, String)> {
     ]
 }
 
-struct SpanLane {
-    store: SpanStore,
+/// What settings say of the lane; replaced when they change.
+struct Means {
     exporter: Exporter,
     rules: Rules,
+    /// Nanoseconds.
+    wait: u64,
+}
+
+struct SpanLane {
+    store: SpanStore,
+    means: Means,
+    renewed: Renewed<Means>,
     words: Words,
     scratch: SpanScratch,
     lookup: LedgerLookup,
-    /// Nanoseconds.
-    wait: u64,
     /// Most spans of the next batch.
     limit: usize,
     /// Stands at the cursor.
@@ -160,6 +187,9 @@ enum Next {
 impl SpanLane {
     async fn run(mut self) {
         loop {
+            if let Some(means) = self.renewed.take() {
+                self.renew(means);
+            }
             match self.next() {
                 Ok(Next::Batch {
                     batch,
@@ -183,6 +213,12 @@ impl SpanLane {
         }
     }
 
+    fn renew(&mut self, means: Means) {
+        self.means = means;
+        self.limit = self.means.exporter.batch_spans();
+        self.reader = None;
+    }
+
     async fn sleep(&self, due: UnixNanos) {
         let wait = Duration::from_nanos(due.since(environment::now()));
         tokio::select! {
@@ -193,11 +229,20 @@ impl SpanLane {
 
     async fn export(&mut self, batch: Batch, cursor: Cursor, taken: Taken) {
         let spans = batch.len();
-        match self.exporter.export(batch).await {
+        let exported = tokio::select! {
+            exported = self.means.exporter.export(batch) => exported,
+            means = self.renewed.next() => {
+                // sent again by the new exporter; what the old receiver has is there twice at most
+                self.store.give_back(&taken);
+                self.renew(means);
+                return;
+            }
+        };
+        match exported {
             Ok(Outcome::Done) => {
                 self.store.commit(cursor, &taken);
                 self.limit = self.limit.saturating_mul(2);
-                self.limit = self.limit.min(self.exporter.batch_spans());
+                self.limit = self.limit.min(self.means.exporter.batch_spans());
             }
             Ok(Outcome::TooLarge) => {
                 self.limit = (spans / 2).max(1);
@@ -222,7 +267,7 @@ impl SpanLane {
         if self.drain.is_cancelled() {
             return UnixNanos(u64::MAX);
         }
-        environment::now().minus(self.wait)
+        environment::now().minus(self.means.wait)
     }
 
     /// Makes the next batch of what is due.
@@ -236,7 +281,7 @@ impl SpanLane {
         while let Some(record) = reader.next()? {
             if record.at > due.0 {
                 if making.is_nothing() {
-                    return Ok(Next::Later(UnixNanos(record.at).plus(self.wait)));
+                    return Ok(Next::Later(UnixNanos(record.at).plus(self.means.wait)));
                 }
                 return Ok(making.done());
             }
@@ -304,7 +349,7 @@ impl SpanLane {
                 batch.no_ids();
                 continue;
             };
-            let noise = self.rules.judge(&facts, &self.lookup);
+            let noise = self.means.rules.judge(&facts, &self.lookup);
             if let Some((rule, kept)) = noise {
                 batch.noise(rule, kept);
             }

@@ -10,6 +10,7 @@ use crate::configuration::Change;
 use crate::evidence::SharedLedger;
 use crate::lanes::Renewals;
 use crate::settings::Settings;
+use crate::span_lane::SpanLaneHandle;
 
 /// The part of our health that stands for the settings.
 const SETTINGS: &str = "settings";
@@ -27,7 +28,7 @@ pub(super) struct Current {
 impl Current {
     /// Takes what can be taken at once and says by name what cannot. Settings that cannot be used
     /// change nothing.
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: Change, traces: Option<&SpanLaneHandle>) {
         let new = match change.loaded {
             Ok(new) => new,
             Err(mistakes) => {
@@ -41,7 +42,7 @@ impl Current {
             }
         };
         let adopted = adoption::adopt(&mut self.settings, new);
-        let failed = self.apply(&adopted, change.asked);
+        let failed = self.apply(&adopted, change.asked, traces);
         let Adopted { taken, restart } = adopted;
         tracing::info!(taken = ?taken, needs_restart = ?restart, "settings were read again");
         let mut reasons = Vec::new();
@@ -60,7 +61,12 @@ impl Current {
     }
 
     /// `all` makes connections anew even if nothing about them is new.
-    fn apply(&mut self, adopted: &Adopted, all: bool) -> Result<()> {
+    fn apply(
+        &mut self,
+        adopted: &Adopted,
+        all: bool,
+        traces: Option<&SpanLaneHandle>,
+    ) -> Result<()> {
         let settings = &self.settings;
         let is_new = |key: &str| adopted.taken.iter().any(|taken| taken.starts_with(key));
         if is_new("log_level") {
@@ -76,6 +82,11 @@ impl Current {
         }
         if is_new("lanes.elastic") || all {
             self.renewals.renew_elastic(&settings.lanes)?;
+        }
+        if let Some(traces) = traces
+            && (is_new("lanes.otlp") || is_new("attribution.wait") || all)
+        {
+            traces.renew(settings)?;
         }
         if is_new("hub") || all {
             let (addresses, token) = (

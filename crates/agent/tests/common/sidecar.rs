@@ -242,8 +242,13 @@ impl Sidecar {
 
     /// Asks it to end.
     pub(crate) async fn say_terminate(&self) {
+        self.say("-TERM").await;
+    }
+
+    /// Sends it a signal.
+    pub(crate) async fn say(&self, signal: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().await;
+        let status = Command::new("kill").args([signal, &id]).status().await;
         assert!(status.unwrap().success());
     }
 

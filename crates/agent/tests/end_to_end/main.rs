@@ -25,6 +25,7 @@ mod crashes;
 mod destinations;
 mod lines;
 mod people;
+mod reload;
 mod secrets;
 mod state;
 mod traces;

@@ -325,7 +325,7 @@ async fn a_token_that_was_wrong_works_once_its_file_is_right() {
 
 #[tokio::test]
 async fn without_addresses_there_is_no_hub() {
-    let mut client = Client::start(&[]);
+    let client = Client::start(&[]);
     client.handle.ask_trace(trace(1));
     client.handle.tell(Fact::Operation(operation(1, "ctx")));
     assert_eq!(client.metrics.open_questions.get(), 0);
