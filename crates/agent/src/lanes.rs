@@ -12,6 +12,7 @@ use out_otlp::{Exporter, NoiseSettings, OtlpSettings, Rate};
 use pipeline::output::{Encoder, Output};
 use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics};
 use prometheus::Registry;
+use telemetry::cpu::Meter;
 
 use crate::documents::FileDocuments;
 use crate::origin::Origins;
@@ -28,6 +29,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) zone_offset_seconds: i32,
     pub(crate) state_dir: &'a Path,
     pub(crate) metrics: &'a Metrics,
+    pub(crate) meter: &'a Meter,
     pub(crate) queues: &'a spool::Metrics,
     pub(crate) registry: &'a Registry,
 }
@@ -188,6 +190,7 @@ fn start(
         encoder: Box::new(encoder),
         letters: Some(letters),
         metrics: shared.metrics.lane(name),
+        meter: shared.meter.clone(),
     };
     lane.spawn(output)
         .with_context(|| format!("cannot start lane {name}"))

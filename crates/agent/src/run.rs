@@ -116,8 +116,9 @@ impl Sidecar {
         }
         if let Some(receiver) = receiver {
             let sink = Arc::new(std::sync::Mutex::new(sink));
-            let serve = receiver.serve(SpanJournal::new(spans.clone()), sink, background.clone());
-            tokio::spawn(meter.measure(Work::Spans, serve));
+            let journal = SpanJournal::new(spans.clone());
+            let serve = receiver.serve(journal, sink, meter.clone(), background.clone());
+            tokio::spawn(serve);
         }
         let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
@@ -142,6 +143,7 @@ impl Sidecar {
                 zone_offset_seconds,
                 state_dir,
                 metrics: &metrics,
+                meter: &meter,
                 queues: &queues,
                 registry,
             },

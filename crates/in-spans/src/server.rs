@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use net::body::Pieces;
 use net::server::{Server, ServerSettings};
+use telemetry::cpu::{Meter, Work};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -55,17 +56,23 @@ impl Receiver {
     /// `sink`, then the answer goes out. Returns when open requests have been answered, or the drain
     /// limit is over.
     ///
-    /// `sink` is locked for one piece at a time and never across an await.
-    pub async fn serve<J, S>(self, journal: J, sink: Arc<Mutex<S>>, stop: CancellationToken)
-    where
+    /// `sink` is locked for one piece at a time and never across an await. What it costs is counted
+    /// by `meter` as work for spans.
+    pub async fn serve<J, S>(
+        self,
+        journal: J,
+        sink: Arc<Mutex<S>>,
+        meter: Meter,
+        stop: CancellationToken,
+    ) where
         J: Journal + 'static,
         S: SpanSink + 'static,
     {
         let store = Store::new(journal, sink, self.metrics.clone());
-        self.serve_store(store, stop).await;
+        self.serve_store(store, meter, stop).await;
     }
 
-    async fn serve_store(self, store: Store, stop: CancellationToken) {
+    async fn serve_store(self, store: Store, meter: Meter, stop: CancellationToken) {
         let handler = Arc::new(Handler {
             settings: self.settings,
             store: Mutex::new(store),
@@ -73,7 +80,7 @@ impl Receiver {
         });
         let answer = move |request| {
             let handler = Arc::clone(&handler);
-            async move { handler.answer(request).await }
+            meter.measure(Work::Spans, async move { handler.answer(request).await })
         };
         self.server.serve(answer, stop).await;
     }

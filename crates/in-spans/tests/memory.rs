@@ -63,12 +63,14 @@ async fn a_body_of_30_mib_adds_at_most_2_mib() {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..Settings::default()
     };
-    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry).unwrap();
+    let meter = telemetry::cpu::Meter::new(&registry).unwrap();
     let receiver = Receiver::bind(settings, metrics).await.unwrap();
     let address = receiver.local_addr().unwrap();
     let sink = Arc::new(Mutex::new(Sink(Arc::clone(&counts))));
     let stop = CancellationToken::new();
-    tokio::spawn(receiver.serve(Sink(Arc::clone(&counts)), sink, stop.clone()));
+    tokio::spawn(receiver.serve(Sink(Arc::clone(&counts)), sink, meter, stop.clone()));
 
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (spans, last) = (spans(), br#"{"traceId":"1","id":"1"}]"#);

@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use net::{ClientSettings, HttpClient, Reply};
 use prometheus::Registry;
+use telemetry::cpu::Meter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -33,12 +34,14 @@ pub(super) struct Running {
 impl Running {
     pub(super) async fn start(mut settings: Settings) -> Self {
         settings.listen.set_port(0);
-        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let meter = Meter::new(&registry).unwrap();
         let receiver = Receiver::bind(settings, metrics.clone()).await.unwrap();
         let address = receiver.local_addr().unwrap();
         let (log, stop) = (Log::default(), CancellationToken::new());
         let sink = Arc::new(Mutex::new(log.clone()));
-        let server = tokio::spawn(receiver.serve(log.clone(), sink, stop.clone()));
+        let server = tokio::spawn(receiver.serve(log.clone(), sink, meter, stop.clone()));
         Self {
             address,
             log,

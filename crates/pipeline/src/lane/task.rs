@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use model::time::UnixNanos;
+use telemetry::cpu::{Meter, Work};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,6 +42,8 @@ pub struct Lane {
     pub letters: Option<DeadLetters>,
     /// Its metrics.
     pub metrics: LaneMetrics,
+    /// Counts what it costs, as work for lines.
+    pub meter: Meter,
 }
 
 /// A running lane. Dropping it ends the lane at once, like [`LaneHandle::abort`].
@@ -74,6 +77,7 @@ impl Lane {
         let (drain, draining) = watch::channel(None);
         let stop = CancellationToken::new();
         self.metrics.done(&totals);
+        let meter = self.meter.clone();
         let run = Run {
             engine: Engine::new(self.settings, position, fastrand::u64(..)),
             committed: position,
@@ -84,8 +88,9 @@ impl Lane {
             draining,
             read_again: None,
         };
-        let output = tokio::spawn(output.run(batches_out, answers_in, stop.clone()));
-        let task = tokio::spawn(run.run(output, stop));
+        let output = output.run(batches_out, answers_in, stop.clone());
+        let output = tokio::spawn(meter.measure(Work::Lines, output));
+        let task = tokio::spawn(meter.measure(Work::Lines, run.run(output, stop)));
         Ok(LaneHandle { task, drain })
     }
 }

@@ -213,6 +213,7 @@ impl Bench {
             encoder: Box::new(Decimal),
             letters: Some(letters.unwrap()),
             metrics: self.metrics.lane("forward"),
+            meter: telemetry::cpu::Meter::new(&prometheus::Registry::new()).unwrap(),
         };
         let store = Arc::clone(&self.store);
         lane.spawn(Destination { store, manner }).unwrap()
