@@ -63,7 +63,8 @@ impl Splitter {
         Self::with_piece_bytes(PIECE_BYTES)
     }
 
-    pub(crate) const fn with_piece_bytes(piece_bytes: usize) -> Self {
+    /// The same, with pieces of about so many bytes.
+    pub const fn with_piece_bytes(piece_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),
             scanned: 1,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, callmap, demo, dist, peers, report, test, tidy};
+use crate::{bench, callmap, demo, dist, fuzz, peers, report, test, tidy};
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Demo(demo::Args),
     /// Run everything the gate runs.
     Test(test::Args),
+    /// Look for inputs that break a promise.
+    Fuzz(fuzz::Args),
     /// Check the rules that neither the compiler nor clippy enforces.
     Tidy,
     /// Install the real servers that the tests deliver to.
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Tidy => tidy::run(),
         Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `demo` | the product at work on a recorded or generated workload; `--once` proves it |
 //! | `test` | everything the gate runs, one closing line |
+//! | `fuzz` | looks for inputs that break a promise |
 //! | `tidy` | the rules that neither the compiler nor clippy enforces |
 //! | `peers` | installs the real servers the tests deliver to |
 //! | `bench` | measures the sidecar |
@@ -21,6 +22,7 @@ mod cli;
 mod demo;
 mod dist;
 mod folder;
+mod fuzz;
 mod http;
 mod interrupt;
 mod peers;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::{Count, Step};
 use crate::demo::build;
 use crate::peers::Peer;
-use crate::{child, peers, say, tidy, workspace};
+use crate::{child, fuzz, peers, say, tidy, workspace};
 
 const NEXTEST: &str = "0.9.151";
 
@@ -50,6 +50,10 @@ pub(super) const GATE: &[Step] = &[
     Step {
         name: "doc tests",
         run: doc_tests,
+    },
+    Step {
+        name: "fuzz",
+        run: fuzz::smoke,
     },
     Step {
         name: "real peers",

@@ -53,6 +53,20 @@ const USES: &[(&str, &[&str])] = &[
     // development
     ("testkit", &["model"]),
     ("xtask", &["model", "testkit"]),
+    (
+        "fuzz",
+        &[
+            "model",
+            "decode",
+            "spool",
+            "pipeline",
+            "in-tail",
+            "in-spans",
+            "out-forward",
+            "out-elastic",
+            "hub",
+        ],
+    ),
 ];
 
 /// May be used by the tests of every crate.
