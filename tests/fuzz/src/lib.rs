@@ -15,6 +15,7 @@
 //! | `secrets` | a line around a planted secret | no output has it |
 //! | `spans` | a body of spans | taken exactly when it is an array of objects; the spans in it are those a JSON parser sees; the cut into frames does not matter |
 //! | `journal` | a journal record | shown exactly when it holds whole spans |
+//! | `traces` | a body of spans with a planted secret | each span is exported once, nothing exported has the secret |
 //! | `spool` | damaged segments | what lies before the damage, or in other segments, is there and as it was |
 //! | `verdict_log` | a damaged verdict log | no entry is another than was written; what a lane will not see is not covered, so that it is read again |
 //! | `verdict_batch` | foreign batches and checkpoints with right checksums | they are judged, and the log goes on |
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     target("secrets", targets::secrets::run),
     target("spans", targets::spans::run),
     target("journal", targets::journal::run),
+    target("traces", targets::traces::run),
     target("spool", targets::spool::run),
     target("verdict_log", targets::verdict_log::run),
     target("verdict_batch", targets::verdict_batch::run),

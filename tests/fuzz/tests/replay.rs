@@ -44,7 +44,7 @@ macro_rules! replays {
 }
 
 replays! {
-    framer decoder secrets spans journal spool verdict_log verdict_batch dead_letters plain_state
+    framer decoder secrets spans journal traces spool verdict_log verdict_batch dead_letters plain_state
     forward bulk hub
 }
 

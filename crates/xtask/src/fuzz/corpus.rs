@@ -79,6 +79,7 @@ fn spans(corpus: &Path, path: &Path) -> Result<()> {
         let texts: Vec<&str> = group.iter().map(|span| span.get()).collect();
         let run = texts.join(",");
         write(corpus, "spans", &[b"[", run.as_bytes(), b"]", &[0, 1, 60]])?;
+        write(corpus, "traces", &[run.as_bytes(), &[0]])?;
         write(corpus, "journal", &[run.as_bytes(), &[0, 0]])?;
     }
     Ok(())

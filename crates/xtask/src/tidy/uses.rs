@@ -64,6 +64,7 @@ const USES: &[(&str, &[&str])] = &[
             "in-spans",
             "out-forward",
             "out-elastic",
+            "out-otlp",
             "hub",
         ],
     ),

@@ -12,5 +12,6 @@ pub(crate) mod runtime;
 pub(crate) mod secrets;
 pub(crate) mod spans;
 pub(crate) mod spool;
+pub(crate) mod traces;
 pub(crate) mod verdict_batch;
 pub(crate) mod verdict_log;

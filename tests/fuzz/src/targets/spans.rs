@@ -1,6 +1,8 @@
 //! A body of spans, in pieces.
 
-use in_spans::{Fault, FaultKind, KIND_SPANS, SpanScratch, SpanSink, Splitter, replay_record};
+use in_spans::{
+    Fault, FaultKind, KIND_SPANS, RawSpan, SpanScratch, SpanSink, Splitter, replay_record,
+};
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use serde_json::Value;
@@ -83,6 +85,7 @@ fn split<'a>(
             let (first, mut sink) = (seen.len(), Sink::default());
             for span in piece.spans() {
                 let facts = span.facts(piece.run(), &mut scratch);
+                assert_whole(facts.as_ref(), span, piece.run());
                 seen.extend(facts.as_ref().map(Seen::from));
             }
             replay_record(KIND_SPANS, piece.record(), &mut sink, &mut scratch)
@@ -99,6 +102,19 @@ fn split<'a>(
     }
     let result = drain(&mut splitter, true);
     (seen, result)
+}
+
+/// The whole span says the same as its evidence.
+fn assert_whole(facts: Option<&SpanFacts<'_>>, span: &RawSpan, run: &[u8]) {
+    let whole = span.whole(run);
+    assert_eq!(facts.is_some(), whole.is_some());
+    let Some((facts, whole)) = facts.zip(whole) else {
+        return;
+    };
+    assert_eq!((facts.trace, facts.span), (whole.trace, whole.span));
+    assert_eq!((facts.name, facts.service), (&*whole.name, &*whole.service));
+    assert_eq!((facts.start, facts.duration), (whole.start, whole.duration));
+    assert_eq!(facts.failed, whole.failed);
 }
 
 /// The elements, if a body is an array of objects.
