@@ -23,6 +23,8 @@ use crate::names::Words;
 
 /// Longest value of an attribute in bytes.
 const VALUE_BYTES_MAX: usize = 1 << 10;
+/// Longest word of a library in bytes.
+const WORD_BYTES_MAX: usize = 64;
 /// Longest statement in bytes.
 const STATEMENT_BYTES_MAX: usize = 2 << 10;
 /// So much of a long text is searched for secrets: what is shown is the beginning of it.
@@ -31,7 +33,7 @@ const CUT: &str = "…";
 
 /// How a tag becomes an attribute.
 enum As {
-    /// A word of a library: nothing can be hidden in it.
+    /// A word of a library: nothing is hidden in it, unless somebody else sent it.
     Word(&'static str),
     /// Text from elsewhere.
     Text(&'static str),
@@ -55,9 +57,10 @@ pub(crate) fn attributes(
     let serves = span.kind == SpanKind::Server;
     for (key, value) in &span.tags {
         let attribute = match known(key, serves) {
-            As::Word(name) => KeyValue::new(name, word(name, value)),
+            As::Word(name) if is_word(value) => KeyValue::new(name, word(name, value)),
+            As::Word(name) => KeyValue::new(name, word(name, &clean(key, value, lookup))),
             As::Text(name) => KeyValue::new(name, clean(key, value, lookup).into_owned()),
-            As::Number(name) => KeyValue::new(name, number(value)),
+            As::Number(name) => KeyValue::new(name, number(key, value, lookup)),
             As::Statement => {
                 let text = clean_to(key, value, STATEMENT_BYTES_MAX, lookup);
                 KeyValue::new("db.statement", text.into_owned())
@@ -120,10 +123,17 @@ fn word(name: &str, value: &str) -> Value {
     shortened(value, VALUE_BYTES_MAX).into_owned().into()
 }
 
-fn number(value: &str) -> Value {
+/// Whether it is too plain and too short for a secret to be recognised in it.
+fn is_word(value: &str) -> bool {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    value.len() <= WORD_BYTES_MAX && value.bytes().all(plain)
+}
+
+fn number(key: &str, value: &str, lookup: &impl Lookup) -> Value {
     match value.parse::<i64>() {
         Ok(number) => number.into(),
-        Err(_) => shortened(value, VALUE_BYTES_MAX).into_owned().into(),
+        Err(_) => clean(key, value, lookup).into_owned().into(),
     }
 }
 
