@@ -44,7 +44,7 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Delivers one batch to a server that answers so.
 async fn deliver(status: u16, body: &[u8], items: usize) -> Answer {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = runtime::listener().await;
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
     let output = Elastic::new(ElasticSettings::new(endpoint.parse().unwrap()), metrics).unwrap();
@@ -59,18 +59,28 @@ async fn deliver(status: u16, body: &[u8], items: usize) -> Answer {
     batches.send(batch).await.unwrap();
     drop(batches);
     let running = output.run(batch_source, answer_sink, CancellationToken::new());
-    let ((), served) = tokio::join!(running, serve(&listener, status, body));
-    served.expect("the request comes and is answered");
+    let served = runtime::beside(Box::pin(running), |done| {
+        serve(&listener, done, status, body)
+    })
+    .await;
     let (id, answer) = answers.recv().await.expect("each batch has an answer");
     assert_eq!(id, BatchId(7));
     assert!(answers.recv().await.is_none(), "each batch has one answer");
+    assert!(
+        served.is_ok() || matches!(answer, Answer::Retry { .. }),
+        "nobody has seen it"
+    );
     answer
 }
 
 /// Answers one request.
-async fn serve(listener: &TcpListener, status: u16, body: &[u8]) -> io::Result<()> {
-    let (mut stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+async fn serve(
+    listener: &TcpListener,
+    done: CancellationToken,
+    status: u16,
+    body: &[u8],
+) -> io::Result<()> {
+    let mut stream = runtime::accept(listener, &done).await?;
     let mut request = Vec::new();
     while !is_whole(&request) {
         if stream.read_buf(&mut request).await? == 0 {

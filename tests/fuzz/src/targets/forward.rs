@@ -39,7 +39,7 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Delivers one batch to a receiver that says this; its answer, and the id the chunk had.
 async fn deliver(said: &[u8], handshake: bool, size: usize) -> Option<(Vec<u8>, Answer)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = runtime::listener().await;
     let endpoint = listener.local_addr().unwrap().to_string();
     let folder = handshake.then(folder::new);
     let settings = ForwardSettings {
@@ -62,22 +62,29 @@ async fn deliver(said: &[u8], handshake: bool, size: usize) -> Option<(Vec<u8>, 
     batches.send(batch).await.unwrap();
     drop(batches);
     let running = output.run(batch_source, answer_sink, CancellationToken::new());
-    let ((), chunk) = tokio::join!(running, receive(&listener, said, handshake, size));
+    let chunk = runtime::beside(Box::pin(running), |done| {
+        receive(&listener, done, said, handshake, size)
+    })
+    .await;
     let (id, answer) = answers.recv().await.expect("each batch has an answer");
     assert_eq!(id, BatchId(7));
     assert!(answers.recv().await.is_none(), "each batch has one answer");
+    assert!(
+        chunk.is_ok() || answer != Answer::Delivered,
+        "nobody has seen it"
+    );
     Some((chunk.ok()?, answer))
 }
 
 /// One connection of the receiver; the id of the chunk that came, if one did.
 async fn receive(
     listener: &TcpListener,
+    done: CancellationToken,
     said: &[u8],
     handshake: bool,
     size: usize,
 ) -> io::Result<Vec<u8>> {
-    let (mut stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    let mut stream = runtime::accept(listener, &done).await?;
     let chunk = if handshake {
         CHUNK.to_vec()
     } else {
