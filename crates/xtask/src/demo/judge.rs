@@ -11,6 +11,7 @@ use testkit::truth::{Attribution, Scorer};
 
 use super::receipts::Receipts;
 use super::sidecar::{Cost, Spans};
+use super::traces::Traces;
 
 /// The result of a run. Its keys are a contract: other programs read them.
 #[derive(Debug, Serialize)]
@@ -27,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) lanes_differ: u64,
     /// Spans of all sidecars.
     pub(crate) spans: Spans,
+    /// What became of those that were exported.
+    pub(crate) traces: Traces,
     /// From written to stored.
     pub(crate) latency_ms: Latency,
     /// What each sidecar cost.
@@ -72,6 +75,8 @@ pub(crate) struct Case<'a> {
     pub(crate) dead_letters: &'a BTreeMap<&'static str, Vec<String>>,
     /// What the sidecars did with spans and cost.
     pub(crate) sidecars: Vec<(Cost, Spans)>,
+    /// What the lab has of traces.
+    pub(crate) traces: Traces,
     /// Where the workload came from.
     pub(crate) workload: String,
     /// How many sidecars were killed.
@@ -107,6 +112,7 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
         .map(|receipts| score(case.expected, &receipts.lines))
         .unwrap_or_default();
     trouble.extend(attribution.samples.iter().cloned());
+    trouble.extend(case.traces.samples.iter().cloned());
     let lanes_differ = differences(case.receipts);
     let lines = LinesByLane {
         all: worst(by_lane.values().map(|lane| lane.lines)),
@@ -120,12 +126,14 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
             && documented
             && attribution.wrong() == 0
             && lanes_differ == 0
+            && case.traces.are_clean(case.kills)
             && lines.all.written > 0,
         workload: case.workload,
         lines,
         attribution,
         lanes_differ,
         spans,
+        traces: case.traces,
         latency_ms: latency(case.expected, case.receipts),
         sidecars,
         kills: case.kills,
@@ -240,6 +248,7 @@ fn costs(sidecars: Vec<(Cost, Spans)>) -> (Vec<Cost>, Spans) {
         sum.received += spans.received;
         sum.kept += spans.kept;
         sum.dropped_by_rule += spans.dropped_by_rule;
+        sum.exported += spans.exported;
         costs.push(cost);
     }
     (costs, sum)

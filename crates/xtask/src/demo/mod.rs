@@ -28,6 +28,7 @@ pub(crate) mod sidecar;
 mod table;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::process::ExitCode;
 

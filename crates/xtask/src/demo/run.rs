@@ -23,6 +23,7 @@ use super::receipts::{Receipts, Source};
 use super::replay::{Plan, Replay};
 use super::settings::Settings;
 use super::sidecar::{Cost, Sidecar, Spans};
+use super::traces::Traces;
 use crate::folder::Folder;
 use crate::{interrupt, say};
 
@@ -96,7 +97,7 @@ impl<'a> Run<'a> {
                 hub: Some(lab.http),
                 forward: has(LaneName::Forward).then_some(forward),
                 elastic: has(LaneName::Elastic).then_some(elastic),
-                otlp: None,
+                otlp: Some(lab.http),
             };
             sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
         }
@@ -182,17 +183,21 @@ impl<'a> Run<'a> {
         ensure!(is_complete, "the workload was not played to its end");
         let mut receipts = std::mem::take(&mut self.receipts);
         self.wait_until_level(&mut receipts, &expected)?;
+        self.wait_for_spans()?;
         for sidecar in &mut self.sidecars {
             sidecar.stop()?;
         }
         for lane in &mut receipts {
             lane.fetch()?;
         }
+        let sidecars = costs(self.sidecars, &expected);
+        let exported = sidecars.iter().map(|(_, spans)| spans.exported).sum();
         Ok(judge::judge(Case {
+            traces: Traces::of(self.lab.http, exported, &expected)?,
             expected: &expected,
             receipts: &receipts,
             dead_letters: &letters::find(&self.state, &self.args.lanes),
-            sidecars: costs(self.sidecars, &expected),
+            sidecars,
             workload,
             kills: self.args.kill,
         }))
@@ -213,6 +218,25 @@ impl<'a> Run<'a> {
             let least = arrived.iter().copied().min().unwrap_or(written);
             say::progress(&format!("{least} of {written} lines have arrived"));
             let is_over = least >= written || newest.elapsed() > QUIET_BOUND;
+            Ok(is_over.then_some(()))
+        })?;
+        Ok(())
+    }
+
+    /// Waits until every span is exported, or nobody takes them any more.
+    fn wait_for_spans(&mut self) -> Result<()> {
+        let mut least = u64::MAX;
+        let mut newest = Instant::now();
+        interrupt::poll_until(LEVEL_BOUND, FETCH_PAUSE, || {
+            self.check()?;
+            let waiting = self.sidecars.iter().map(Sidecar::waiting_spans);
+            let waiting = waiting.sum::<Result<u64>>()?;
+            if waiting < least {
+                least = waiting;
+                newest = Instant::now();
+            }
+            say::progress(&format!("{waiting} spans are to be exported"));
+            let is_over = waiting == 0 || newest.elapsed() > QUIET_BOUND;
             Ok(is_over.then_some(()))
         })?;
         Ok(())

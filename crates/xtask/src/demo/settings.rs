@@ -64,7 +64,7 @@ impl Settings {
         }
         if let Some(address) = self.otlp {
             yaml += "  otlp:\n";
-            yaml += &pairs(&[("    endpoint", &url(address))]);
+            yaml += &pairs(&[("    url", &url(address))]);
         }
         yaml
     }
@@ -115,7 +115,7 @@ lanes:
   elastic:
     url: "http://127.0.0.1:3"
   otlp:
-    endpoint: "http://127.0.0.1:5"
+    url: "http://127.0.0.1:5"
 "#
         );
     }

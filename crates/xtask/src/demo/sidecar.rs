@@ -48,6 +48,8 @@ pub(crate) struct Spans {
     pub(crate) kept: u64,
     /// Left out because a rule says they are noise.
     pub(crate) dropped_by_rule: u64,
+    /// Taken by the receiver of traces.
+    pub(crate) exported: u64,
 }
 
 /// A sidecar.
@@ -109,6 +111,12 @@ impl Sidecar {
     pub(crate) fn start_to_first_read_ms(&self) -> Result<Option<f64>> {
         let first_read = Reading::of(self.settings.admin)?.sum(FIRST_READ, "");
         Ok((first_read > 0.0).then(|| (first_read - unix_seconds(self.started)).max(0.0) * 1e3))
+    }
+
+    /// Spans that it has still to export.
+    pub(crate) fn waiting_spans(&self) -> Result<u64> {
+        let reading = Reading::of(self.settings.admin)?;
+        Ok(reading.count("emco_observer_otlp_waiting_spans", ""))
     }
 
     /// Its settings.
@@ -219,6 +227,7 @@ impl Sidecar {
         self.spans.received += received;
         self.spans.kept += received.saturating_sub(dropped(""));
         self.spans.dropped_by_rule += dropped("reason=\"rule\"");
+        self.spans.exported += reading.count("emco_observer_otlp_exported_spans_total", "");
         let first_read = reading.sum(FIRST_READ, "");
         if self.lives == 1 && first_read > 0.0 {
             self.first_life = Some((unix_seconds(self.started), first_read));

@@ -120,6 +120,17 @@ fn write_cost(out: &mut String, outcome: &Outcome) -> fmt::Result {
         outcome.latency_ms.p50,
         outcome.latency_ms.p99
     )?;
+    let traces = &outcome.traces;
+    writeln!(
+        out,
+        "spans exported {}, stored {} of {} traces, sent twice {}, with person {}, wrong person {}",
+        traces.exported,
+        traces.stored,
+        traces.requests,
+        traces.sent_twice,
+        traces.with_user,
+        traces.wrong_user
+    )?;
     writeln!(
         out,
         "\n{:<14}{:>8}{:>8}{:>8}{:>12}{:>16}",

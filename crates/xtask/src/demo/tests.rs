@@ -11,6 +11,7 @@ use super::judge::{Case, Outcome, judge};
 use super::receipts::{Receipts, Source};
 use super::sidecar::{Cost, Spans};
 use super::table;
+use super::traces::Traces;
 
 fn expected() -> Expected {
     let mut expected = Expected::default();
@@ -87,8 +88,14 @@ fn judged_with(forward: Vec<StoredLine>, elastic: Vec<StoredLine>, requests: u64
                 received: 7,
                 kept: 7,
                 dropped_by_rule: 0,
+                exported: 5,
             },
         )],
+        traces: Traces {
+            exported: 5,
+            stored: 5,
+            ..Traces::default()
+        },
         workload: "a test".to_owned(),
         kills: 0,
     })
@@ -161,6 +168,7 @@ fn nothing_written_is_no_success() {
         )],
         dead_letters: &BTreeMap::new(),
         sidecars: Vec::new(),
+        traces: Traces::default(),
         workload: String::new(),
         kills: 0,
     });
@@ -213,8 +221,11 @@ fn the_keys_are_those_that_others_read() {
             );
         }
     }
-    for key in ["received", "kept", "dropped_by_rule"] {
+    for key in ["received", "kept", "dropped_by_rule", "exported"] {
         assert!(json["spans"][key].is_u64(), "spans.{key}");
+    }
+    for key in ["exported", "stored", "sent_twice", "wrong_user"] {
+        assert!(json["traces"][key].is_u64(), "traces.{key}");
     }
     assert!(json["latency_ms"]["p50"].is_f64() && json["latency_ms"]["p99"].is_f64());
     let sidecar = json["sidecars"][0].as_object().unwrap();
