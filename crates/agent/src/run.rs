@@ -274,9 +274,17 @@ impl Sidecar {
             head.flush_idle(now);
             head.decide(now);
         });
-        for trace in ledger.lock().take_questions() {
+        let mut ledger = ledger.lock();
+        for trace in ledger.take_questions() {
             hub.ask_trace(trace);
         }
+        for context in ledger.take_context_questions() {
+            hub.ask_app_context(&context);
+        }
+        for operation in ledger.take_operations() {
+            hub.tell(Fact::Operation(operation));
+        }
+        drop(ledger);
         if self.trimmed.elapsed() >= TRIM_EVERY {
             self.trimmed = Instant::now();
             let keep = nanos(*self.current.settings.spans.keep);

@@ -7,6 +7,7 @@ use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
 use crate::callmap::{CallMap, Reach, bit};
 use crate::ledger::State;
 use crate::line::{Access, Printed, Step, Waiting, What};
+use crate::makers;
 use crate::origin::{Kind, NO_ENTRY, Origin};
 use crate::owners;
 use crate::starts::Receipt;
@@ -38,10 +39,17 @@ pub(crate) fn printed(
             _ => Rule::Token,
         };
     }
+    if makers::apply(state, printed, &mut candidates) && rule != Rule::Gap {
+        rule = Rule::AppContext;
+    }
     learn_tokens(state, printed, &candidates);
     learn_contexts(state, line, printed, &candidates);
     owners::learn(state, line, printed, &candidates);
-    conclude(state, &candidates, rule)
+    let (verdict, row) = conclude(state, &candidates, rule);
+    if let Some(trace) = verdict.trace {
+        makers::note(state, line, printed, trace);
+    }
+    (verdict, row)
 }
 
 /// Every origin that is still possible, and the strongest exclusion that was needed.
@@ -182,7 +190,7 @@ fn learn_contexts(state: &mut State, line: &Waiting, printed: &Printed, candidat
 
 impl Candidate {
     /// The trace it belongs to, if it has one.
-    fn trace(self, state: &State) -> Option<TraceId> {
+    pub(crate) fn trace(self, state: &State) -> Option<TraceId> {
         match self {
             Self::Request(row) => state.origins.rows().get(row)?.trace,
             Self::Async(trace) => Some(trace),

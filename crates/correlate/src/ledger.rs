@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use model::document::RequestSummary;
 use model::evidence::{AccessFacts, Phase, ProxySide, SpanFacts};
-use model::fact::Fact;
+use model::fact::{Fact, Operation};
 use model::ids::{SpanId, TraceId};
 use model::line::{LineFacts, NameKey, Stream};
 use model::time::UnixNanos;
@@ -13,6 +13,7 @@ use model::verdict::{Rule, Verdict};
 use crate::callmap::{CallMap, bit};
 use crate::decide;
 use crate::line::{Step, Waiting, What};
+use crate::makers::Makers;
 use crate::origin::{Kind, Origin};
 use crate::origins::Origins;
 use crate::people::People;
@@ -65,6 +66,7 @@ pub(crate) struct State {
     /// Of what happened before, nothing is known; 0 if everything is.
     pub(crate) lost_before: u64,
     pub(crate) tokens: Tokens,
+    pub(crate) makers: Makers,
     /// The rows that can matter to the lines that are decided now.
     window: Window,
     /// Access lines of the last seconds: two that fit one request prove that there was another.
@@ -226,6 +228,7 @@ impl Ledger {
                 gaps: Vec::new(),
                 lost_before: 0,
                 tokens: Tokens::default(),
+                makers: Makers::default(),
                 window: Window::default(),
                 access_lines: VecDeque::new(),
                 process_start: 0,
@@ -301,10 +304,13 @@ impl Ledger {
         let line = Waiting::new(ticket, due, facts, not_before, map);
         match &line.what {
             What::Access(_) => self.state.access_lines.push_back(line.clone()),
-            What::Printed(printed) if printed.step == Step::Begins => {
-                self.state.rounds.push_back(line.time);
+            What::Printed(printed) => {
+                if printed.step == Step::Begins {
+                    self.state.rounds.push_back(line.time);
+                }
+                self.state.makers.ask(printed);
             }
-            _ => {}
+            What::Own(_) => {}
         }
         self.waiting.push_back(line);
         if facts.own_time && facts.stream == Stream::Stderr && facts.time <= facts.arrival {
@@ -415,8 +421,9 @@ impl Ledger {
 
     /// Takes what other pods know.
     pub fn fact(&mut self, fact: &Fact) {
-        if let Fact::TraceUser(fact) = fact {
-            self.state.people.learn(fact);
+        match fact {
+            Fact::TraceUser(fact) => self.state.people.learn(fact),
+            Fact::Operation(operation) => self.state.makers.learn(operation),
         }
     }
 
@@ -428,6 +435,16 @@ impl Ledger {
     /// Traces seen since the last call whose person the hub may know.
     pub fn take_questions(&mut self) -> Vec<TraceId> {
         std::mem::take(&mut self.state.origins.unasked)
+    }
+
+    /// `AppContext`s seen since the last call of which the hub may know who made them.
+    pub fn take_context_questions(&mut self) -> Vec<Box<str>> {
+        self.state.makers.take_questions()
+    }
+
+    /// Operations seen since the last call that other pods should know of.
+    pub fn take_operations(&mut self) -> Vec<Operation> {
+        self.state.makers.take_told()
     }
 
     /// When [`Ledger::poll`] has something to do next.

@@ -23,6 +23,7 @@ mod decide;
 mod ledger;
 mod line;
 mod lookup;
+mod makers;
 mod origin;
 mod origins;
 mod owners;

@@ -1,6 +1,7 @@
 //! Scenes of rsync: workers that outlive the requests that started them.
 
 use model::evidence::{SpanFacts, SpanKind};
+use model::fact::{Fact, Operation};
 use model::ids::{SpanId, TraceId};
 use model::line::{NameKey, Site};
 use model::time::UnixNanos;
@@ -81,6 +82,18 @@ impl Scene {
             failed: true,
         };
         self.ledger.span(&facts, UnixNanos(T0 + to * MS));
+    }
+
+    /// Another pod says who made the `AppContext`.
+    fn made(&mut self, trace: u8, context: &str) {
+        let operation = Operation {
+            trace: TraceId([trace; 16]),
+            app_context: context.into(),
+            action: "create".into(),
+            service: "orchestrator".into(),
+            at: UnixNanos(T0),
+        };
+        self.ledger.fact(&Fact::Operation(operation));
     }
 
     fn finishes(&mut self, at: u64, context: &str) {
@@ -347,4 +360,70 @@ fn a_lost_history_matters_to_the_process_that_lived_then() {
         scene.line(4_000, Some(WORKS), "Done Installing main resources", &[]);
         assert_eq!(scene.last().outcome, outcome, "restarted: {restarted}");
     }
+}
+
+/// Two RPCs are open, and each of them can have printed the receipt: the one whose request made the
+/// `AppContext` did, for nobody else can know its id yet.
+#[test]
+fn who_made_an_app_context_prints_its_receipt() {
+    for made in [None, Some(1), Some(3)] {
+        let mut scene = Scene::of("rsync");
+        if let Some(maker) = made {
+            scene.made(maker, X);
+        }
+        for rpc in [1, 2] {
+            scene.call(rpc, 0x40 + rpc, 90, 99);
+            let proxy = Some(0x70 + rpc);
+            scene.span(rpc, rpc, proxy, SpanKind::Server, INSTALL, 0, 100);
+        }
+        let message = "GRPC Server received installAppRequest:  {";
+        scene.receipt(50, message, &[X]);
+        assert_eq!(
+            scene.ledger.take_context_questions().len(),
+            usize::from(made.is_none())
+        );
+        let verdict = scene.last();
+        // a request that is not open here printed nothing
+        let sure = (made == Some(1)).then_some(TraceId([1; 16]));
+        assert_eq!(verdict.trace, sure, "made by {made:?}");
+    }
+}
+
+#[test]
+fn two_makers_of_one_app_context_prove_nothing() {
+    let mut scene = Scene::of("rsync");
+    scene.made(1, X);
+    scene.made(2, X);
+    for rpc in [1, 2] {
+        scene.call(rpc, 0x40 + rpc, 90, 99);
+        let proxy = Some(0x70 + rpc);
+        scene.span(rpc, rpc, proxy, SpanKind::Server, INSTALL, 0, 100);
+    }
+    let message = "GRPC Server received installAppRequest:  {";
+    scene.receipt(50, message, &[X]);
+    assert_eq!(scene.last().outcome, Outcome::Ambiguous);
+}
+
+/// What the orchestrator's own lines prove is told to the others, once.
+#[test]
+fn who_made_an_app_context_is_told() {
+    let mut scene = Scene::of("orchestrator");
+    let path = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1/instantiate";
+    scene.request(1, "POST", path, 0, 500);
+    let builds = Site {
+        file: "appcontext.go",
+        line: 188,
+        function: "appcontext.(*AppContext).AddApp",
+    };
+    for at in [100, 110] {
+        scene.line(at, Some(builds), "", &[(NameKey::AppContext, X)]);
+    }
+    scene.verdicts();
+    let told = scene.ledger.take_operations();
+    let [operation] = told.as_slice() else {
+        panic!("told {told:?}");
+    };
+    assert_eq!(operation.trace, TraceId([1; 16]));
+    assert_eq!(&*operation.app_context, X);
+    assert_eq!(&*operation.service, "orchestrator");
 }
