@@ -32,7 +32,7 @@ const OUT_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Makers {
     /// `None` if two requests are said to have made it: that proves nothing.
-    makers: HashMap<Box<str>, Option<TraceId>>,
+    by_context: HashMap<Box<str>, Option<TraceId>>,
     order: VecDeque<Box<str>>,
     told: Vec<Operation>,
     questions: Vec<Box<str>>,
@@ -48,22 +48,22 @@ impl Makers {
 
     /// Answers whether that is new.
     fn add(&mut self, context: &str, trace: TraceId) -> bool {
-        if let Some(maker) = self.makers.get_mut(context) {
+        if let Some(maker) = self.by_context.get_mut(context) {
             *maker = maker.filter(|known| *known == trace);
             return false;
         }
         if self.order.len() >= MAKERS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.makers.remove(&oldest);
+            self.by_context.remove(&oldest);
         }
         self.order.push_back(context.into());
-        self.makers.insert(context.into(), Some(trace));
+        self.by_context.insert(context.into(), Some(trace));
         true
     }
 
     fn of(&self, context: &str) -> Option<TraceId> {
-        self.makers.get(context).copied().flatten()
+        self.by_context.get(context).copied().flatten()
     }
 
     /// Asks others who made what the line names, if it is a receipt.
@@ -72,7 +72,7 @@ impl Makers {
             return;
         }
         for context in contexts(printed) {
-            if !self.makers.contains_key(context) && self.questions.len() < OUT_MAX {
+            if !self.by_context.contains_key(context) && self.questions.len() < OUT_MAX {
                 self.questions.push(context.into());
             }
         }
