@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -27,7 +27,8 @@ const GROUP: usize = 3;
 
 /// Makes inputs for the targets that read what a recording holds, unless they are there already.
 pub(super) fn make(corpus: &Path) -> Result<()> {
-    if corpus.join("framer").is_dir() {
+    let done = corpus.join("generated");
+    if done.is_file() {
         return Ok(());
     }
     let programs = build::lab()?;
@@ -47,7 +48,8 @@ pub(super) fn make(corpus: &Path) -> Result<()> {
     for path in list(&recording.join("access"))? {
         access(corpus, &path)?;
     }
-    remove(&recording)
+    remove(&recording)?;
+    std::fs::write(&done, "").with_context(|| format!("write {}", done.display()))
 }
 
 /// Pieces for the framer, lines for decoder and secrets.
@@ -69,11 +71,8 @@ fn logs(corpus: &Path, path: &Path) -> Result<()> {
 
 fn spans(corpus: &Path, path: &Path) -> Result<()> {
     let content = read(path)?;
-    let bodies = content.split(|byte| *byte == b'\n');
-    let spans: Vec<&RawValue> = bodies
-        .filter_map(|body| serde_json::from_slice::<Vec<&RawValue>>(body).ok())
-        .flatten()
-        .collect();
+    let spans = whole_spans(&content);
+    ensure!(!spans.is_empty(), "{} has no spans", path.display());
     let groups: Vec<&[&RawValue]> = spans.chunks(GROUP).collect();
     for group in spread(&groups) {
         let texts: Vec<&str> = group.iter().map(|span| span.get()).collect();
@@ -100,6 +99,12 @@ fn access(corpus: &Path, path: &Path) -> Result<()> {
         write(corpus, "decoder", &[line, &[0]])?;
     }
     Ok(())
+}
+
+/// The spans of bodies that stand one behind another, the last of which may be cut.
+fn whole_spans(bodies: &[u8]) -> Vec<&RawValue> {
+    let bodies = serde_json::Deserializer::from_slice(bodies).into_iter::<Vec<&RawValue>>();
+    bodies.map_while(Result::ok).flatten().collect()
 }
 
 /// The text of a line of a container's log: after time, stream and tag.
@@ -162,6 +167,13 @@ mod tests {
         let pieces = pieces(&[&line[..], &line, &line, &line, &line]);
         let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
         assert_eq!(lengths, [1800, 1800, 900]);
+    }
+
+    #[test]
+    fn spans_are_taken_out_of_bodies() {
+        let spans = whole_spans(b"[{\"id\":1},{}][{\"id\":2}][{\"id\":3}");
+        let texts: Vec<&str> = spans.iter().map(|span| span.get()).collect();
+        assert_eq!(texts, ["{\"id\":1}", "{}", "{\"id\":2}"]);
     }
 
     #[test]
