@@ -50,6 +50,8 @@ pub(crate) struct Head {
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
     health: Health,
+    /// Whether lines that need no verdict were taken and not written yet.
+    shipped: bool,
     /// Directories and files that could not be read when they were looked at last.
     troubled: BTreeSet<PathBuf>,
     first_line: Option<UnixNanos>,
@@ -121,6 +123,7 @@ impl Head {
             requests: parts.requests,
             open: HashMap::new(),
             health: parts.health,
+            shipped: false,
             troubled: BTreeSet::new(),
             first_line: None,
         }
@@ -420,6 +423,7 @@ impl Head {
     }
 
     fn ship(&mut self, container: Container, entry: LineEntry) {
+        self.shipped = true;
         if let Err(full) = self.order.offer_decided(container, entry) {
             self.drain();
             if self.order.offer_decided(container, *full.line).is_err() {
@@ -458,6 +462,7 @@ impl Head {
     }
 
     fn drain(&mut self) {
+        self.shipped = false;
         self.requests.drain(&self.order, &mut self.log);
         let written = self
             .order
@@ -476,7 +481,12 @@ impl Head {
             .containers
             .values()
             .filter_map(|follow| follow.framer.next_deadline());
-        framers.chain(self.ledger.lock().next_deadline()).min()
+        // nothing else may ever be due: the service may be silent
+        let shipped = self.shipped.then_some(UnixNanos(0));
+        framers
+            .chain(self.ledger.lock().next_deadline())
+            .chain(shipped)
+            .min()
     }
 
     /// Whether lines wait for verdicts or for room.
