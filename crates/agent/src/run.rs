@@ -168,6 +168,14 @@ impl Sidecar {
         if let Some(directory) = settings.logs.pod_dir.as_deref() {
             await_directory(&mut head, directory);
         }
+        for path in settings
+            .logs
+            .files
+            .iter()
+            .filter(|path| in_tail::is_own_output(path))
+        {
+            tracing::warn!(path = %path.display(), "this file holds our own log and is not followed");
+        }
         tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
         Ok(Self {
             current: Current {

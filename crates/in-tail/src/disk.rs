@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use model::time::UnixNanos;
 
+use crate::own::OwnOutput;
+
 /// Longest directory listing that is looked at; a log directory has a handful of entries.
 const ENTRIES_MAX: usize = 4096;
 
@@ -96,6 +98,8 @@ impl<D: Disk> io::Read for Stream<D> {
 #[derive(Clone, Debug)]
 pub(crate) struct OsDisk {
     state: Option<Arc<Path>>,
+    /// What is as if it were not there.
+    own: OwnOutput,
 }
 
 impl OsDisk {
@@ -103,7 +107,13 @@ impl OsDisk {
     pub(crate) fn new(state: Option<&PathBuf>) -> Self {
         Self {
             state: state.map(|path| path.as_path().into()),
+            own: OwnOutput::of_process(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_own(self, own: OwnOutput) -> Self {
+        Self { own, ..self }
     }
 
     /// The state file's content; none if there is none.
@@ -136,7 +146,11 @@ impl Disk for OsDisk {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
-        std::fs::metadata(path).map(|metadata| stat_of(&metadata))
+        let stat = std::fs::metadata(path).map(|metadata| stat_of(&metadata))?;
+        if self.own.is(stat.device, stat.inode) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(stat)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<File>> {

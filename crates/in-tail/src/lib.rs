@@ -53,6 +53,7 @@ pub mod identity;
 mod listing;
 pub mod metrics;
 mod names;
+mod own;
 mod pace;
 mod plain;
 pub mod reader;
@@ -69,6 +70,7 @@ pub use event::{
 };
 pub use identity::PodIdentity;
 pub use metrics::Metrics;
+pub use own::is_own_output;
 pub use reader::FileSet;
 pub use settings::{PlainSettings, PodSettings, Replay, Settings};
 pub use task::Tailer;

@@ -113,6 +113,12 @@ impl Setup {
         self
     }
 
+    /// Adds lines to the destination named last.
+    pub(crate) fn with_lanes(mut self, lines: &str) -> Self {
+        self.lanes += lines;
+        self
+    }
+
     /// Sets a variable of the environment.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));

@@ -110,6 +110,20 @@ async fn check() {
     );
 }
 
+/// The whole file that the documentation shows is one that can be used.
+#[tokio::test]
+async fn check_the_documented_file() {
+    let setup = Setup::new();
+    let page = include_str!("../../../../docs/configuration.md");
+    let (_, rest) = page.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let path = setup.folder.path().join("example.yaml");
+    std::fs::write(&path, example).unwrap();
+    let arguments = ["check", "--config", path.to_str().unwrap()];
+    let output = setup.run_to_end(&arguments).await;
+    assert_eq!(shown(&output, &setup), "exit 0\nsettings are fine");
+}
+
 #[tokio::test]
 async fn probe() {
     let elastic = Server::start().await;

@@ -24,6 +24,7 @@ mod command;
 mod crashes;
 mod destinations;
 mod lines;
+mod own_log;
 mod people;
 mod reload;
 mod secrets;
