@@ -139,7 +139,7 @@ pub(crate) struct Lanes {
     /// Jaeger, an OpenTelemetry Collector or another receiver of OTLP over HTTP, for spans.
     #[garde(dive)]
     pub(crate) otlp: Option<Otlp>,
-    /// Most bytes of verdicts on disk before reading stops; 67108864 unless said.
+    /// Most bytes of verdicts on disk before reading stops; `67108864` unless said.
     #[garde(range(min = DISK_BYTES_MIN, max = DISK_BYTES_MAX))]
     pub(crate) disk_bytes_max: Option<u64>,
 }
@@ -158,7 +158,7 @@ pub(crate) struct Forward {
     /// File with the shared key; read again for every connection. E.g. `/etc/fluentd/key`.
     #[garde(skip)]
     pub(crate) shared_key_file: Option<PathBuf>,
-    /// User name, where the receiver wants one.
+    /// User name, where the receiver wants one. E.g. `emco`.
     #[garde(skip)]
     pub(crate) username: Option<String>,
     /// File with that user's password; read again for every connection. E.g.
@@ -189,7 +189,7 @@ pub(crate) struct Elastic {
     /// Prefix of the daily indices of log lines; `emco-logs` unless said.
     #[garde(skip)]
     pub(crate) index_prefix: Option<String>,
-    /// User name.
+    /// User name. E.g. `emco`.
     #[garde(skip)]
     pub(crate) username: Option<String>,
     /// File with that user's password; read again for every request. E.g.
@@ -220,7 +220,7 @@ pub(crate) struct Otlp {
     /// `http(s)://host[:port][/path]`; `/v1/traces` is appended. E.g. `http://jaeger:4318`.
     #[garde(custom(http_url))]
     pub(crate) url: String,
-    /// Most spans of one request; 512 unless said.
+    /// Most spans of one request; `512` unless said.
     #[garde(range(min = 1, max = 16_384))]
     pub(crate) batch_spans: Option<usize>,
     /// Longest time of one request; then it is sent again. `10s` unless said.
@@ -272,7 +272,8 @@ pub(crate) struct Tls {
     pub(crate) cert_file: Option<PathBuf>,
     /// PEM file with the key of `cert_file`. E.g. `/etc/tls/tls.key`.
     pub(crate) key_file: Option<PathBuf>,
-    /// Name to expect in the server's certificate, where it is not the destination's host.
+    /// Name to expect in the server's certificate, where it is not the destination's host. E.g.
+    /// `collector.logging.svc`.
     pub(crate) server_name: Option<String>,
 }
 

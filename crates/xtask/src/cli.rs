@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, callmap, demo, dist, fuzz, peers, report, test, tidy};
+use crate::{bench, callmap, configuration, demo, dist, fuzz, peers, report, test, tidy};
 
 /// The project's chores.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Report(report::Args),
     /// Build what ships: a static binary.
     Dist,
+    /// Make the page and the JSON schema of the settings from the types that read them.
+    Configuration,
     /// Make the ledger's call map from the analysis of EMCO.
     Callmap,
 }
@@ -48,6 +50,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Dist => dist::run(),
+        Command::Configuration => configuration::run(),
         Command::Callmap => callmap::run(),
     }
 }

@@ -10,6 +10,7 @@
 //! | `bench` | measures the sidecar |
 //! | `report` | plays all recordings and prints the tables of `docs/benchmarks.md` |
 //! | `dist` | builds what ships |
+//! | `configuration` | makes the page and the schema of the settings |
 //! | `callmap` | makes the ledger's call map |
 //!
 //! Knows the programs only from outside: their command lines, files and protocols.
@@ -19,6 +20,7 @@ mod bench;
 mod callmap;
 mod child;
 mod cli;
+mod configuration;
 mod demo;
 mod dist;
 mod folder;

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Finding;
-use crate::callmap;
 use crate::workspace::read_text;
+use crate::{callmap, configuration};
 
 /// How one file is made.
 pub(crate) struct Generator {
@@ -19,11 +19,23 @@ pub(crate) struct Generator {
 }
 
 /// All of them.
-pub(crate) const GENERATORS: &[Generator] = &[Generator {
-    output: callmap::OUTPUT,
-    make: callmap::make,
-    command: "cargo xtask callmap",
-}];
+pub(crate) const GENERATORS: &[Generator] = &[
+    Generator {
+        output: callmap::OUTPUT,
+        make: callmap::make,
+        command: "cargo xtask callmap",
+    },
+    Generator {
+        output: configuration::SCHEMA,
+        make: configuration::make_schema,
+        command: "cargo xtask configuration",
+    },
+    Generator {
+        output: configuration::PAGE,
+        make: configuration::make_page,
+        command: "cargo xtask configuration",
+    },
+];
 
 /// Files that are not what their generator would make.
 pub(crate) fn check(root: &Path, generators: &[Generator]) -> Result<Vec<Finding>> {
