@@ -90,12 +90,7 @@ impl Sidecar {
         logs: &Logs,
         stop: &CancellationToken,
     ) -> Result<Self> {
-        let Page {
-            registry,
-            health,
-            background,
-            ..
-        } = page;
+        let (registry, health, background) = (&page.registry, &page.health, &page.background);
         let process = Process::new(registry)?;
         let meter = Meter::new(registry)?;
 
@@ -165,27 +160,11 @@ impl Sidecar {
             zone_offset_seconds,
             health: health.clone(),
         });
-        if let Some(directory) = settings.logs.pod_dir.as_deref() {
-            await_directory(&mut head, directory);
-        }
-        for path in settings
-            .logs
-            .files
-            .iter()
-            .filter(|path| in_tail::is_own_output(path))
-        {
-            tracing::warn!(path = %path.display(), "this file holds our own log and is not followed");
-        }
+        await_directory(&mut head, settings);
+        warn_of_own_log(settings);
         tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
         Ok(Self {
-            current: Current {
-                settings: settings.clone(),
-                logs: logs.clone(),
-                health: health.clone(),
-                renewals,
-                hub: hub.clone(),
-                ledger: ledger.clone(),
-            },
+            current: Current::new(settings, (logs, health), renewals, (&hub, &ledger)),
             files: tailer.files(),
             head,
             tailer,
@@ -527,7 +506,10 @@ fn resume(
 }
 
 /// A directory that is not there is waited for: kubelet makes it, or its path is wrong.
-fn await_directory(head: &mut Head, directory: &Path) {
+fn await_directory(head: &mut Head, settings: &Settings) {
+    let Some(directory) = settings.logs.pod_dir.as_deref() else {
+        return;
+    };
     if !directory.try_exists().unwrap_or(true) {
         let why = format!(
             "log directory {} is not there: waiting for it; if it should be, see `logs.pod_dir` and the mount",
@@ -565,5 +547,13 @@ fn tail_settings(settings: &Settings) -> in_tail::Settings {
         files: settings.logs.files.iter().map(plain).collect(),
         state: Some(settings.state_dir.join("plain-files")),
         ..in_tail::Settings::default()
+    }
+}
+
+/// Somebody wants our own log followed; it would feed on itself.
+fn warn_of_own_log(settings: &Settings) {
+    let files = settings.logs.files.iter();
+    for path in files.filter(|path| in_tail::is_own_output(path)) {
+        tracing::warn!(path = %path.display(), "this file holds our own log and is not followed");
     }
 }

@@ -1,5 +1,5 @@
 //! Waits until a file may have changed, by whatever way: written in place, replaced by a rename, or
-//! swapped behind symbolic links as Kubernetes does with ConfigMaps.
+//! swapped behind symbolic links as Kubernetes does with a `ConfigMap`.
 //!
 //! Not the file is watched but the names that lead to it: every directory in which one of them could
 //! be made to mean something else. An event is a hint to look; nothing is concluded from it.
@@ -226,7 +226,7 @@ mod tests {
         let mut watch = Watch::open(&path);
         let steps: [(&str, &dyn Fn()); 6] = [
             ("its directory is made", &|| {
-                std::fs::create_dir(root.join("later")).unwrap()
+                std::fs::create_dir(root.join("later")).unwrap();
             }),
             ("it is made", &|| std::fs::write(&path, "a").unwrap()),
             ("it is written", &|| std::fs::write(&path, "b").unwrap()),
@@ -236,7 +236,7 @@ mod tests {
             }),
             ("it is removed", &|| std::fs::remove_file(&path).unwrap()),
             ("its directory goes", &|| {
-                std::fs::remove_dir(root.join("later")).unwrap()
+                std::fs::remove_dir(root.join("later")).unwrap();
             }),
         ];
         for (what, step) in steps {

@@ -18,14 +18,31 @@ const SETTINGS: &str = "settings";
 /// What holds now, and how to change it.
 pub(super) struct Current {
     pub(super) settings: Settings,
-    pub(super) logs: Logs,
-    pub(super) health: Health,
-    pub(super) renewals: Renewals,
-    pub(super) hub: HubHandle,
-    pub(super) ledger: SharedLedger,
+    logs: Logs,
+    health: Health,
+    renewals: Renewals,
+    hub: HubHandle,
+    ledger: SharedLedger,
 }
 
 impl Current {
+    /// What a sidecar was started with.
+    pub(super) fn new(
+        settings: &Settings,
+        (logs, health): (&Logs, &Health),
+        renewals: Renewals,
+        (hub, ledger): (&HubHandle, &SharedLedger),
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            logs: logs.clone(),
+            health: health.clone(),
+            renewals,
+            hub: hub.clone(),
+            ledger: ledger.clone(),
+        }
+    }
+
     /// Takes what can be taken at once and says by name what cannot. Settings that cannot be used
     /// change nothing.
     pub(super) fn change(&mut self, change: Change, traces: Option<&SpanLaneHandle>) {

@@ -11,7 +11,7 @@ use crate::common::forward::{Manner, Receiver};
 use crate::common::sidecar::{Setup, Sidecar, free_addresses};
 use crate::common::{http, until};
 
-/// The settings file as kubelet mounts a ConfigMap: links that are swapped as a whole.
+/// The settings file as kubelet mounts a `ConfigMap`: links that are swapped as a whole.
 struct ConfigMap {
     root: PathBuf,
     versions: u32,
