@@ -152,7 +152,7 @@ pub(crate) fn is_reloaded(path: &str) -> bool {
                 .strip_prefix(*section)
                 .is_some_and(|rest| rest.starts_with('.'))
     };
-    RELOADED.iter().any(|section| below(section)) && !FIXED.contains(&path)
+    RELOADED.iter().any(below) && !FIXED.contains(&path)
 }
 
 #[cfg(test)]
