@@ -87,6 +87,7 @@ impl Play {
         command
             .arg(format!("-artifact_prefix={}", found.display()))
             .arg("-print_funcs=0")
+            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
             .arg(&corpus)
             .arg(package().join("seeds").join(target));
         let regressions = package().join("regressions").join(target);
@@ -108,15 +109,15 @@ impl Play {
             .env("EMCO_FUZZ_TARGET", target)
             .arg(format!("-max_total_time={}", time.as_secs()))
             .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
-            .arg(format!("-max_len={INPUT_BYTES_MAX}"));
+            .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
         if let Some(seed) = self.seed {
             command.arg(format!("-seed={seed}"));
         }
         command
     }
 
-    /// Makes an input that broke something as small as it gets in a short time.
+    /// Makes an input that broke something as small as it gets in a short time; the input itself
+    /// where that fails.
     pub(super) fn minimise(&self, target: &str, input: &Path) -> Result<PathBuf> {
         say::note(format_args!("making {} smaller", input.display()));
         let smallest = input.with_extension("min");
@@ -133,7 +134,20 @@ impl Play {
         let mut group = Group::spawn("libFuzzer", &mut command)?;
         // Whatever its status: the smallest input so far is where it has to be.
         group.wait(MINIMISE + GRACE)?;
-        Ok(smallest)
+        if self.breaks(target, &smallest)? {
+            Ok(smallest)
+        } else {
+            Ok(input.to_path_buf())
+        }
+    }
+
+    /// Whether an input breaks something.
+    fn breaks(&self, target: &str, input: &Path) -> Result<bool> {
+        let log = child::log_file(&self.home.join("logs/minimise.log"))?;
+        let mut command = self.command(target, MINIMISE);
+        command.arg(input).stderr(log);
+        let mut group = Group::spawn("libFuzzer", &mut command)?;
+        Ok(!group.wait(GRACE)?.success())
     }
 }
 
