@@ -5,12 +5,12 @@ use model::line::NameKey;
 use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
 
 use crate::callmap::{CallMap, Reach, bit};
-use crate::ledger::State;
 use crate::line::{Access, Printed, Step, Waiting, What};
 use crate::makers;
 use crate::origin::{Kind, NO_ENTRY, Origin};
 use crate::owners;
 use crate::starts::Receipt;
+use crate::state::State;
 use crate::workers;
 
 /// An origin that is still possible.

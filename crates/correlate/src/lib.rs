@@ -33,6 +33,7 @@ mod proxied;
 mod request;
 mod settings;
 mod starts;
+mod state;
 mod steps;
 mod tokens;
 mod workers;

@@ -18,8 +18,8 @@ use model::line::NameKey;
 use model::time::UnixNanos;
 
 use crate::decide::Candidate;
-use crate::ledger::State;
 use crate::line::{Printed, Waiting};
+use crate::state::State;
 
 /// The action of an operation that makes its `AppContext`.
 const CREATES: &str = "create";

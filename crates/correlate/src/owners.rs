@@ -2,10 +2,10 @@
 
 use crate::callmap::{Roots, bit};
 use crate::decide::Candidate;
-use crate::ledger::State;
 use crate::line::{Printed, Step, Waiting};
 use crate::origin::{Kind, Origin};
 use crate::starts::{DONE_MARGIN, Start};
+use crate::state::State;
 use crate::steps;
 use crate::workers::{self, On};
 use model::line::NameKey;

@@ -13,9 +13,9 @@
 use model::line::NameKey;
 
 use crate::callmap::Roots;
-use crate::ledger::State;
 use crate::line::{Printed, Step, Waiting};
 use crate::origin::Origin;
+use crate::state::State;
 
 /// How long after a round began its goroutines may still announce themselves.
 const SPAWN: u64 = 1_000_000_000;

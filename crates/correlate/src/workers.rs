@@ -6,9 +6,9 @@
 //! requests whose events it may have taken: those on its `AppContext` that were not done before.
 
 use crate::callmap::{CallMap, Roots};
-use crate::ledger::State;
 use crate::origin::{Kind, Origin, PAUSE};
 use crate::starts::{DONE_MARGIN, Start, Task};
+use crate::state::State;
 
 /// How long after its starter's last deed a goroutine may begin to run (11 ms was seen).
 const HANDOVER: u64 = 150_000_000;
