@@ -10,11 +10,10 @@ use model::ids::DocumentId;
 use model::line::{Extent, Stream};
 use model::record::Record;
 use pipeline::{
-    Documents, Entry, FileEntry, FileIndex, LineEntry, LogHandle, Lost, Part, RequestEntry,
+    Documents, Entry, FileEntry, FileIndex, LineEntry, LogHandle, Lost, Part, Recent, RequestEntry,
 };
 
 use crate::origin::Origins;
-use crate::recent::Recent;
 
 const SOURCE_GONE: Lost = Lost {
     label: "source_gone",
@@ -108,7 +107,7 @@ impl FileDocuments {
             });
         };
         let recent = &self.recent;
-        if recent.take(line.first.file, offset, &mut show).is_some() {
+        if recent.take(line.first.file, offset, &mut show) {
             return Ok(());
         }
         let (record, text) = self.read_again(line, &file)?;

@@ -155,3 +155,38 @@ fn oldest(spool: &Spool) -> UnixNanos {
         _ => now(),
     }
 }
+
+/// There was a process before this one: what was sent while nobody listened is missing. The journal
+/// remembers that, too: this process may end before it has decided the lines of that time.
+///
+/// EMCO sends spans in the order of their ends, so what ended before the last span that came is here.
+pub(crate) fn note_downtime(
+    sink: &mut LedgerSink,
+    spans: &SpanStore,
+    alive_until: UnixNanos,
+    listening: UnixNanos,
+) {
+    let from = sink.missing_since(alive_until);
+    sink.gap(from, listening);
+    let mut journal = SpanJournal::new(spans.clone());
+    if let Err(error) = in_spans::note_gap(&mut journal, from, listening) {
+        let error = net::chain(&error);
+        tracing::warn!(error, "the time without a sidecar cannot be remembered");
+    }
+}
+
+/// The service was at work before anybody listened: what it did then is not known.
+pub(crate) fn note_late_start(ledger: &SharedLedger, spans: &SpanStore, listening: UnixNanos) {
+    tracing::info!(
+        "the service was at work before this sidecar; its first lines stay without a person"
+    );
+    let mut ledger = ledger.lock();
+    ledger.history_lost(listening);
+    ledger.gap(UnixNanos(0), listening);
+    drop(ledger);
+    let mut journal = SpanJournal::new(spans.clone());
+    if let Err(error) = in_spans::note_gap(&mut journal, UnixNanos(0), listening) {
+        let error = net::chain(&error);
+        tracing::warn!(error, "the late start cannot be remembered");
+    }
+}

@@ -19,13 +19,12 @@ use model::record::Record;
 use model::time::UnixNanos;
 use model::verdict::Verdict;
 use pipeline::head::{Container, Ticket};
-use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, VerdictLog};
+use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, Recent, VerdictLog};
 use telemetry::health::Health;
 
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
 use crate::origin::Origins;
-use crate::recent::Recent;
 use crate::requests::Requests;
 
 /// The state of the head.
@@ -445,7 +444,7 @@ impl Head {
         let mut ended: Vec<RequestEnded> = Vec::new();
         {
             let mut ledger = self.ledger.lock();
-            ledger.poll(now, |ticket, verdict| {
+            ledger.poll(now, &mut |ticket, verdict| {
                 // the ledger answers in the order it was asked
                 debug_assert_eq!(ticket.0, *first);
                 *first += 1;
@@ -453,7 +452,7 @@ impl Head {
                     order.decide(ticket, verdict);
                 }
             });
-            ledger.poll_requests(now, |request| ended.push(request));
+            ledger.poll_requests(now, &mut |request| ended.push(request));
         }
         for request in ended {
             self.requests.add(request, &self.service);

@@ -10,13 +10,12 @@ use out_elastic::{BulkEncoder, Elastic, ElasticSettings};
 use out_forward::{Forward, ForwardEncoder, ForwardSettings};
 use out_otlp::{Exporter, NoiseSettings, OtlpSettings, Rate};
 use pipeline::output::{Encoder, Output};
-use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics};
+use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, Metrics, Recent};
 use prometheus::Registry;
 use telemetry::cpu::Meter;
 
 use crate::documents::FileDocuments;
 use crate::origin::Origins;
-use crate::recent::Recent;
 use crate::renewal::{Renewal, renewing};
 use crate::settings::{self, Compression};
 

@@ -17,7 +17,6 @@ mod head;
 mod lanes;
 mod origin;
 mod process;
-mod recent;
 mod renewal;
 mod requests;
 mod rules;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use correlate::Ledger;
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
-use in_spans::{Receiver, SpanSink as _};
+use in_spans::Receiver;
 use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Resume, Tailer};
 use model::fact::{Fact, Person, TraceUser};
 use model::time::UnixNanos;
-use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, VerdictLog};
+use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, Recent, VerdictLog};
 use prometheus::Registry;
 use spool::Spool;
 use telemetry::cpu::{Meter, Work};
@@ -29,11 +29,12 @@ use crate::admin::Page;
 use crate::claim::Claim;
 use crate::configuration::Changes;
 use crate::environment;
-use crate::evidence::{LedgerSink, SharedLedger, SpanJournal, rebuild};
+use crate::evidence::{
+    LedgerSink, SharedLedger, SpanJournal, note_downtime, note_late_start, rebuild,
+};
 use crate::head::{Head, Parts, WAITING_MAX};
 use crate::lanes;
 use crate::origin::Origins;
-use crate::recent::Recent;
 use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::span_lane::{self, SpanLaneHandle};
@@ -423,41 +424,6 @@ fn new_ledger(settings: &Settings) -> SharedLedger {
     let mut ledger = correlate::Settings::of(&settings.service);
     ledger.wait = nanos(*settings.attribution.wait);
     SharedLedger::new(Ledger::new(ledger))
-}
-
-/// There was a process before this one: what was sent while nobody listened is missing. The journal
-/// remembers that, too: this process may end before it has decided the lines of that time.
-///
-/// EMCO sends spans in the order of their ends, so what ended before the last span that came is here.
-fn note_downtime(
-    sink: &mut LedgerSink,
-    spans: &SpanStore,
-    alive_until: UnixNanos,
-    listening: UnixNanos,
-) {
-    let from = sink.missing_since(alive_until);
-    sink.gap(from, listening);
-    let mut journal = SpanJournal::new(spans.clone());
-    if let Err(error) = in_spans::note_gap(&mut journal, from, listening) {
-        let error = net::chain(&error);
-        tracing::warn!(error, "the time without a sidecar cannot be remembered");
-    }
-}
-
-/// The service was at work before anybody listened: what it did then is not known.
-fn note_late_start(ledger: &SharedLedger, spans: &SpanStore, listening: UnixNanos) {
-    tracing::info!(
-        "the service was at work before this sidecar; its first lines stay without a person"
-    );
-    let mut ledger = ledger.lock();
-    ledger.history_lost(listening);
-    ledger.gap(UnixNanos(0), listening);
-    drop(ledger);
-    let mut journal = SpanJournal::new(spans.clone());
-    if let Err(error) = in_spans::note_gap(&mut journal, UnixNanos(0), listening) {
-        let error = net::chain(&error);
-        tracing::warn!(error, "the late start cannot be remembered");
-    }
 }
 
 async fn bind_receiver(

@@ -114,6 +114,7 @@ impl Ledger {
 
     /// Takes a line that was read at `now`; its verdict comes from [`Ledger::poll`], in the order of
     /// the calls.
+    #[inline(never)]
     pub fn line(&mut self, ticket: Ticket, facts: &LineFacts<'_>, now: UnixNanos) {
         // evidence for a line that was printed long ago came long ago
         let due = facts
@@ -294,7 +295,7 @@ impl Ledger {
     }
 
     /// Decides every line whose time to wait is over.
-    pub fn poll(&mut self, now: UnixNanos, mut decided: impl FnMut(Ticket, Verdict)) {
+    pub fn poll(&mut self, now: UnixNanos, decided: &mut dyn FnMut(Ticket, Verdict)) {
         if self.born == 0 {
             self.born = now.0;
         }
@@ -330,7 +331,7 @@ impl Ledger {
     }
 
     /// Hands over the documents of requests that ended and whose wait is over.
-    pub fn poll_requests(&mut self, now: UnixNanos, mut ended: impl FnMut(RequestEnded)) {
+    pub fn poll_requests(&mut self, now: UnixNanos, ended: &mut dyn FnMut(RequestEnded)) {
         while let Some((due, trace, span)) = self.ended.front().copied() {
             if due > now.0 {
                 break;

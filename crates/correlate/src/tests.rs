@@ -205,7 +205,7 @@ impl Scene {
     pub(super) fn verdicts(&mut self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         self.ledger
-            .poll(UnixNanos(T0 + 3_600_000 * MS), |_, verdict| {
+            .poll(UnixNanos(T0 + 3_600_000 * MS), &mut |_, verdict| {
                 verdicts.push(verdict);
             });
         verdicts
@@ -216,7 +216,7 @@ impl Scene {
         let mut statuses = Vec::new();
         let later = UnixNanos(T0 + 3_600_000 * MS);
         self.ledger
-            .poll_requests(later, |ended| statuses.push(ended.summary.status));
+            .poll_requests(later, &mut |ended| statuses.push(ended.summary.status));
         statuses
     }
 

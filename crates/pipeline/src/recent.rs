@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::entry::FileIndex;
 use model::document::push_short;
 use model::record::{Field, Record};
-use pipeline::FileIndex;
 
 /// Most lines that are kept.
 const LINES_MAX: usize = 2_048;
@@ -24,7 +24,7 @@ const SPARE_BYTES: usize = 4 << 10;
 
 /// Lines by where they begin. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Recent {
+pub struct Recent {
     lanes: usize,
     shared: Arc<Mutex<Shared>>,
 }
@@ -56,7 +56,7 @@ struct Line {
 
 impl Recent {
     /// For so many lanes.
-    pub(crate) fn new(lanes: usize) -> Self {
+    pub fn new(lanes: usize) -> Self {
         Self {
             lanes,
             shared: Arc::default(),
@@ -65,7 +65,7 @@ impl Recent {
 
     /// Keeps the line of `file` that begins at `offset`. What it was decoded to is taken out of
     /// `record`, which becomes another one with memory for the next line.
-    pub(crate) fn keep(&self, file: FileIndex, offset: u64, text: &[u8], record: &mut Record) {
+    pub fn keep(&self, file: FileIndex, offset: u64, text: &[u8], record: &mut Record) {
         if self.lanes == 0 || text.len() > LINE_BYTES_MAX {
             return;
         }
@@ -84,14 +84,18 @@ impl Recent {
         shared.add(file, line);
     }
 
-    /// Shows the line of `file` that begins at `offset` to `see`, for one lane; `None` if it is not
+    /// Shows the line of `file` that begins at `offset` to `see`, for one lane; answers whether it was
     /// kept.
-    pub(crate) fn take<R>(
+    pub fn take(&self, file: FileIndex, offset: u64, see: &mut dyn FnMut(&Record, &[u8])) -> bool {
+        self.shown(file, offset, see).is_some()
+    }
+
+    fn shown(
         &self,
         file: FileIndex,
         offset: u64,
-        see: impl FnOnce(&Record, &[u8]) -> R,
-    ) -> Option<R> {
+        see: &mut dyn FnMut(&Record, &[u8]),
+    ) -> Option<()> {
         let mut shared = self.lock();
         let lines = &mut shared.file(file)?.lines;
         let place = match lines.front() {
@@ -101,16 +105,16 @@ impl Recent {
                 .ok()?,
         };
         let line = lines.get_mut(place)?;
-        let seen = see(&line.record, &line.text);
+        see(&line.record, &line.text);
         line.awaited = line.awaited.saturating_sub(1);
         if place == 0 {
             shared.drop_taken(file);
         }
-        Some(seen)
+        Some(())
     }
 
     /// Gives back memory that is only of use while lines come fast.
-    pub(crate) fn shrink(&self) {
+    pub fn shrink(&self) {
         let mut shared = self.lock();
         shared.spare = Vec::new();
         shared.files.retain(|file| !file.lines.is_empty());
@@ -199,10 +203,12 @@ mod tests {
     }
 
     fn take(recent: &Recent, offset: u64) -> Option<String> {
-        recent.take(FILE, offset, |record, text| {
+        let mut taken = None;
+        recent.take(FILE, offset, &mut |record, text| {
             assert_eq!(u64::from(record.masked), offset);
-            String::from_utf8(text.to_vec()).unwrap()
-        })
+            taken = Some(String::from_utf8(text.to_vec()).unwrap());
+        });
+        taken
     }
 
     fn held(recent: &Recent) -> (usize, usize) {
@@ -224,7 +230,7 @@ mod tests {
         assert_eq!(take(&recent, 15), None);
         assert_eq!(take(&recent, 20).as_deref(), Some("text"));
         assert_eq!(held(&recent), (0, 0));
-        assert!(recent.take(FileIndex(9), 0, |_, _| ()).is_none());
+        assert!(!recent.take(FileIndex(9), 0, &mut |_, _| ()));
     }
 
     #[test]
