@@ -78,7 +78,9 @@ fn each_once(receiver: &Receiver, spans: u64) {
 #[tokio::test]
 async fn a_request_is_exported_with_its_route_its_status_and_its_person() {
     let (receiver, hub) = (Receiver::start().await, Hub::start().await);
-    let setup = Setup::new().otlp(receiver.address, "").hub(hub.address);
+    let mut setup = Setup::new().otlp(receiver.address, "").hub(hub.address);
+    // the proxy's log is found and read within this time also on a machine with much to do
+    setup.wait = "2s";
     let mut service = setup.service();
     service.ago(Duration::from_mins(2)).logrus("started");
     let mut proxy = setup.pod.container("istio-proxy");
