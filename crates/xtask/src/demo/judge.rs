@@ -249,6 +249,7 @@ fn costs(sidecars: Vec<(Cost, Spans)>) -> (Vec<Cost>, Spans) {
         sum.kept += spans.kept;
         sum.dropped_by_rule += spans.dropped_by_rule;
         sum.exported += spans.exported;
+        sum.not_exported += spans.not_exported;
         costs.push(cost);
     }
     (costs, sum)

@@ -191,9 +191,8 @@ impl<'a> Run<'a> {
             lane.fetch()?;
         }
         let sidecars = costs(self.sidecars, &expected);
-        let exported = sidecars.iter().map(|(_, spans)| spans.exported).sum();
         Ok(judge::judge(Case {
-            traces: Traces::of(self.lab.http, exported, &expected)?,
+            traces: Traces::of(self.lab.http, &sidecars, &expected)?,
             expected: &expected,
             receipts: &receipts,
             dead_letters: &letters::find(&self.state, &self.args.lanes),

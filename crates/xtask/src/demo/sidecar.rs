@@ -50,6 +50,8 @@ pub(crate) struct Spans {
     pub(crate) dropped_by_rule: u64,
     /// Taken by the receiver of traces.
     pub(crate) exported: u64,
+    /// Left out of the export, by a noise rule or for another reason.
+    pub(crate) not_exported: u64,
 }
 
 /// A sidecar.
@@ -228,6 +230,7 @@ impl Sidecar {
         self.spans.kept += received.saturating_sub(dropped(""));
         self.spans.dropped_by_rule += dropped("reason=\"rule\"");
         self.spans.exported += reading.count("emco_observer_otlp_exported_spans_total", "");
+        self.spans.not_exported += reading.count("emco_observer_otlp_dropped_spans_total", "");
         let first_read = reading.sum(FIRST_READ, "");
         if self.lives == 1 && first_read > 0.0 {
             self.first_life = Some((unix_seconds(self.started), first_read));

@@ -123,8 +123,9 @@ fn write_cost(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let traces = &outcome.traces;
     writeln!(
         out,
-        "spans exported {}, stored {} of {} traces, sent twice {}, with person {}, wrong person {}",
+        "spans exported {}, left out {}, stored {} of {} traces, sent twice {}, with person {}, wrong person {}",
         traces.exported,
+        traces.not_exported,
         traces.stored,
         traces.requests,
         traces.sent_twice,

@@ -89,10 +89,13 @@ fn judged_with(forward: Vec<StoredLine>, elastic: Vec<StoredLine>, requests: u64
                 kept: 7,
                 dropped_by_rule: 0,
                 exported: 5,
+                not_exported: 2,
             },
         )],
         traces: Traces {
+            received: 7,
             exported: 5,
+            not_exported: 2,
             stored: 5,
             ..Traces::default()
         },
@@ -221,7 +224,13 @@ fn the_keys_are_those_that_others_read() {
             );
         }
     }
-    for key in ["received", "kept", "dropped_by_rule", "exported"] {
+    for key in [
+        "received",
+        "kept",
+        "dropped_by_rule",
+        "exported",
+        "not_exported",
+    ] {
         assert!(json["spans"][key].is_u64(), "spans.{key}");
     }
     for key in ["exported", "stored", "sent_twice", "wrong_user"] {

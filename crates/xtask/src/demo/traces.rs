@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use testkit::manifest::Expected;
 
+use super::sidecar::{Cost, Spans};
 use crate::http;
 
 const BOUND: Duration = Duration::from_mins(1);
@@ -18,9 +19,13 @@ const SAMPLES_MAX: usize = 10;
 /// The account of spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Traces {
+    /// Spans that the sidecars received.
+    pub(crate) received: u64,
     /// Spans that the lab answered for, as the sidecars count; those of the last moments before a kill
     /// are not among them.
     pub(crate) exported: u64,
+    /// Spans that noise rules left out, or that could not be exported.
+    pub(crate) not_exported: u64,
     /// Spans that the lab has, each once.
     pub(crate) stored: u64,
     /// Requests that they belong to, by their trace ids.
@@ -57,9 +62,13 @@ struct Span {
 }
 
 impl Traces {
-    /// Asks the lab for all of them; `exported` is what the sidecars say.
-    pub(crate) fn of(lab: SocketAddr, exported: u64, expected: &Expected) -> Result<Self> {
-        let mut judge = Judge::new(exported, expected);
+    /// Asks the lab for all of them and compares them with what the `sidecars` say.
+    pub(crate) fn of(
+        lab: SocketAddr,
+        sidecars: &[(Cost, Spans)],
+        expected: &Expected,
+    ) -> Result<Self> {
+        let mut judge = Judge::new(said(sidecars), expected);
         let mut after = 0;
         loop {
             let path = format!("/api/v1/spans?after={after}&limit={PAGE}");
@@ -85,8 +94,21 @@ impl Traces {
     /// again, and may know more by then.
     pub(crate) fn are_clean(&self, kills: u32) -> bool {
         let complete = self.stored + self.sent_twice >= self.exported;
+        let is_accounted = self.received == self.exported + self.not_exported;
         let once = self.sent_twice == 0 && self.conflicts == 0 && self.stored == self.exported;
+        let once = once && is_accounted;
         complete && (once || kills > 0) && self.wrong_user == 0
+    }
+}
+
+/// What all sidecars say together.
+fn said(sidecars: &[(Cost, Spans)]) -> Traces {
+    let sum = |of: fn(&Spans) -> u64| sidecars.iter().map(|(_, spans)| of(spans)).sum();
+    Traces {
+        received: sum(|spans| spans.received),
+        exported: sum(|spans| spans.exported),
+        not_exported: sum(|spans| spans.not_exported),
+        ..Traces::default()
     }
 }
 
@@ -97,7 +119,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(exported: u64, expected: &'a Expected) -> Self {
+    fn new(said: Traces, expected: &'a Expected) -> Self {
         let truths = expected
             .records()
             .iter()
@@ -107,10 +129,7 @@ impl<'a> Judge<'a> {
         Self {
             users: users.collect(),
             seen: HashSet::new(),
-            result: Traces {
-                exported,
-                ..Traces::default()
-            },
+            result: said,
         }
     }
 
@@ -179,7 +198,13 @@ mod tests {
             }),
             ..Record::default()
         });
-        let mut judge = Judge::new(exported, &expected);
+        let said = Traces {
+            received: exported + 3,
+            exported,
+            not_exported: 3,
+            ..Traces::default()
+        };
+        let mut judge = Judge::new(said, &expected);
         for span in spans {
             judge.add(span);
         }
@@ -197,6 +222,9 @@ mod tests {
     #[test]
     fn each_fault_is_seen() {
         assert!(!judged(2, &[span(1, "t1", "eve", 1)]).are_clean(1), "lost");
+        let mut unknown = judged(1, &[span(1, "t1", "", 1)]);
+        unknown.received += 1;
+        assert!(!unknown.are_clean(0), "received and never heard of again");
         let twice = judged(1, &[span(1, "t1", "", 2)]);
         assert!(
             !twice.are_clean(0) && twice.are_clean(1),

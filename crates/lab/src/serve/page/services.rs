@@ -30,6 +30,11 @@ pub(crate) async fn services(app: &App) -> Answer {
         Ok(found) => found,
         Err(error) => return unavailable(&error),
     };
+    let has_counted = |samples: &Vec<Sample>| samples.iter().any(|one| one.requests > 0.0);
+    let found: BTreeMap<_, _> = found
+        .into_iter()
+        .filter(|(_, all)| has_counted(all))
+        .collect();
     let state = app.scrapes.state();
     let page = Page {
         strips: draw(&found, window, None),

@@ -7,10 +7,10 @@ use crate::serve::store::Sample;
 const REQUESTS: &str = "emco_requests_total";
 const BUCKETS: &str = "emco_request_duration_seconds_bucket";
 
-/// Sums by service of one exposition; series without the label `service` count for `target`. Lines
-/// that are not understood are left out.
+/// Sums by service of one exposition; series without the label `service` count for `target`, which is
+/// always among them: nothing counted yet is zero. Lines that are not understood are left out.
 pub(super) fn read(text: &str, target: &str) -> BTreeMap<String, Sample> {
-    let mut services: BTreeMap<String, Sample> = BTreeMap::new();
+    let mut services = BTreeMap::from([(target.to_owned(), Sample::default())]);
     for line in text.lines() {
         let is_wanted = line.starts_with(REQUESTS) || line.starts_with(BUCKETS);
         let Some(series) = is_wanted.then(|| Series::parse(line)).flatten() else {
@@ -144,7 +144,8 @@ mod tests {
             "emco_requests_total{a=\"\\",
             "\u{0}",
         ] {
-            assert!(read(text, "x").is_empty(), "{text}");
+            let expected = BTreeMap::from([("x".to_owned(), Sample::default())]);
+            assert_eq!(read(text, "x"), expected, "{text}");
         }
     }
 }

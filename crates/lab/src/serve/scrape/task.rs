@@ -143,9 +143,6 @@ impl Scraper {
             (service, sample)
         });
         let samples: Vec<_> = samples.collect();
-        if samples.is_empty() {
-            return Ok(());
-        }
         let stored = self.store.write_samples(samples).await;
         stored.map(drop).map_err(|error| error.to_string())
     }
