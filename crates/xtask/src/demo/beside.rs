@@ -74,7 +74,7 @@ impl Neighbours {
             let query = jaeger.query;
             say::note(format_args!(
                 "Jaeger: http://{query}/ (its module has no pages; ask \
-                 http://{query}/api/traces?service=orchestrator&lookback=1h)"
+                 http://{query}/api/traces?service=orchestrator.emco&lookback=1h)"
             ));
         }
         if let Some(prometheus) = &self.prometheus {

@@ -30,11 +30,6 @@ pub(crate) async fn services(app: &App) -> Answer {
         Ok(found) => found,
         Err(error) => return unavailable(&error),
     };
-    let has_counted = |samples: &Vec<Sample>| samples.iter().any(|one| one.requests > 0.0);
-    let found: BTreeMap<_, _> = found
-        .into_iter()
-        .filter(|(_, all)| has_counted(all))
-        .collect();
     let state = app.scrapes.state();
     let page = Page {
         strips: draw(&found, window, None),
@@ -67,7 +62,7 @@ pub(super) async fn of(
     store.read(read).await
 }
 
-/// Draws all of them, from the first sample on if that is later than the beginning.
+/// Draws those that have counted a request, from the first sample on if that is later than the beginning.
 pub(super) fn draw(
     found: &BTreeMap<String, Vec<Sample>>,
     (from, to): (u64, u64),
@@ -76,8 +71,10 @@ pub(super) fn draw(
     let firsts = found.values().filter_map(|samples| samples.first());
     let first = firsts.map(|first| first.time).min();
     let window = (first.map_or(from, |first| first.max(from)), to);
+    let has_counted = |samples: &[Sample]| samples.iter().any(|one| one.requests > 0.0);
     let strips = found.iter();
     strips
+        .filter(|(_, samples)| has_counted(samples))
         .filter_map(|(service, samples)| Strip::draw(service, samples, window, mark))
         .collect()
 }
