@@ -22,6 +22,8 @@ const REVISION: Option<&str> = option_env!("EMCO_OBSERVER_REVISION");
 /// What can be asked about the sidecar as long as it is up, whatever its state.
 pub(crate) struct Page {
     pub(crate) registry: Registry,
+    /// Exemplars and created times of what is registered.
+    pub(crate) side: SideTable,
     pub(crate) health: Health,
     /// Ends the page, and the parts that serve as long as lanes deliver.
     pub(crate) background: CancellationToken,
@@ -34,11 +36,12 @@ impl Page {
         let registry = Registry::new();
         let health = Health::new(&registry)?;
         telemetry::build::register(&registry, env!("CARGO_PKG_VERSION"), REVISION)?;
-        let background = CancellationToken::new();
-        let shown = (registry.clone(), SideTable::default());
+        let (side, background) = (SideTable::default(), CancellationToken::new());
+        let shown = (registry.clone(), side.clone());
         let task = tokio::spawn(serve(address, shown, health.clone(), background.clone()));
         Ok(Self {
             registry,
+            side,
             health,
             background,
             task,

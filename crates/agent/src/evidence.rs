@@ -11,6 +11,7 @@ use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
+use crate::metrics::DependencyCalls;
 use crate::span_lookup::SpanMemory;
 use crate::span_store::SpanStore;
 
@@ -41,6 +42,8 @@ pub(crate) struct LedgerSink {
     at: Option<UnixNanos>,
     /// What the exporter of spans wants to be remembered, where there is one.
     memory: Option<SpanMemory>,
+    /// Counts calls, where they are to be counted.
+    calls: Option<DependencyCalls>,
 }
 
 impl LedgerSink {
@@ -50,6 +53,15 @@ impl LedgerSink {
             export_delay,
             at: None,
             memory: None,
+            calls: None,
+        }
+    }
+
+    /// Counts calls, too: for spans that are received, not for those that are shown again.
+    pub(crate) fn counting(self, calls: DependencyCalls) -> Self {
+        Self {
+            calls: Some(calls),
+            ..self
         }
     }
 
@@ -76,10 +88,16 @@ impl SpanSink for LedgerSink {
         if let Some(memory) = &self.memory {
             memory.span(span);
         }
+        if let Some(calls) = &mut self.calls {
+            calls.span(span);
+        }
         self.ledger.lock().span(span, at);
     }
 
     fn end_of_piece(&mut self) {
+        if let (Some(calls), Some(at)) = (&mut self.calls, self.at.take()) {
+            calls.end_of_piece(at);
+        }
         self.at = None;
     }
 

@@ -22,10 +22,10 @@ use pipeline::head::{Container, Ticket};
 use pipeline::{FileEntry, FileIndex, LineEntry, OrderQueue, Part, Recent, VerdictLog};
 use telemetry::health::Health;
 
+use crate::counting::Counting;
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
 use crate::origin::Origins;
-use crate::requests::Requests;
 
 /// The state of the head.
 pub(crate) struct Head {
@@ -45,7 +45,7 @@ pub(crate) struct Head {
     first_asked: u64,
     decoder: Decoder,
     record: Record,
-    requests: Requests,
+    counting: Counting,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
     health: Health,
@@ -91,7 +91,7 @@ const CHUNK_LINES: usize = 8_192;
 pub(crate) struct Parts {
     pub(crate) ledger: SharedLedger,
     pub(crate) log: VerdictLog,
-    pub(crate) requests: Requests,
+    pub(crate) counting: Counting,
     pub(crate) order: OrderQueue,
     pub(crate) origins: Origins,
     pub(crate) recent: Recent,
@@ -119,7 +119,7 @@ impl Head {
             first_asked: 0,
             decoder: Decoder::default(),
             record: Record::default(),
-            requests: parts.requests,
+            counting: parts.counting,
             open: HashMap::new(),
             health: parts.health,
             shipped: false,
@@ -347,15 +347,17 @@ impl Head {
                 let ticket = if known {
                     None
                 } else {
-                    self.offer(origin.number, entry)
+                    self.offer(origin.number, entry, now)
                 };
                 let ask = self.ask(ticket);
                 let mut names = FactBuf::default();
                 let facts = decode::facts(&self.record, framed.text, framed.time, &mut names);
+                let (log, order) = (&mut self.log, &mut self.order);
+                self.counting.line(log, order, ticket, &facts, now);
                 self.ledger.lock().line(ask, &facts, now);
             }
             Role::Proxy => self.proxy_line(framed, entry, known, origin, now),
-            Role::Other if !known => self.ship(origin.number, entry),
+            Role::Other if !known => self.ship(origin.number, entry, now),
             Role::Other => {}
         }
         if !known {
@@ -384,11 +386,23 @@ impl Head {
         match trace {
             _ if known => {}
             Some(trace) => {
-                let ticket = self.offer(origin.number, entry);
+                let ticket = self.offer(origin.number, entry, now);
                 let ask = self.ask(ticket);
                 self.ledger.lock().own_line(ask, trace, framed.time, now);
             }
-            None => self.ship(origin.number, entry),
+            None => {
+                let Some(access) = access.filter(|_| self.order.room() > 0) else {
+                    return self.ship(origin.number, entry, now);
+                };
+                let ticket = self.offer(origin.number, entry, now);
+                let (log, order) = (&mut self.log, &mut self.order);
+                if let Some(ticket) = ticket {
+                    let access = inbound(&access);
+                    self.counting.untraced(log, order, ticket, &access, now);
+                    order.decide(ticket, Verdict::default());
+                    self.shipped = true;
+                }
+            }
         }
     }
 
@@ -410,21 +424,21 @@ impl Head {
         }
     }
 
-    fn offer(&mut self, container: Container, entry: LineEntry) -> Option<Ticket> {
+    fn offer(&mut self, container: Container, entry: LineEntry, now: UnixNanos) -> Option<Ticket> {
         match self.order.offer(container, entry) {
             Ok(ticket) => Some(ticket),
             Err(full) => {
                 // a chunk with more lines than were expected: make room, then it fits
-                self.drain();
+                self.drain(now);
                 self.order.offer(container, *full.line).ok()
             }
         }
     }
 
-    fn ship(&mut self, container: Container, entry: LineEntry) {
+    fn ship(&mut self, container: Container, entry: LineEntry, now: UnixNanos) {
         self.shipped = true;
         if let Err(full) = self.order.offer_decided(container, entry) {
-            self.drain();
+            self.drain(now);
             if self.order.offer_decided(container, *full.line).is_err() {
                 tracing::error!("order queue is full; a line is read again after the next restart");
             }
@@ -441,6 +455,7 @@ impl Head {
     /// Takes the verdicts that are due and writes what is decided to the log.
     pub(crate) fn decide(&mut self, now: UnixNanos) {
         let (asked, order, first) = (&mut self.asked, &mut self.order, &mut self.first_asked);
+        let (counting, log) = (&mut self.counting, &mut self.log);
         let mut ended: Vec<RequestEnded> = Vec::new();
         {
             let mut ledger = self.ledger.lock();
@@ -449,24 +464,30 @@ impl Head {
                 debug_assert_eq!(ticket.0, *first);
                 *first += 1;
                 if let Some(ticket) = asked.pop_front().flatten() {
+                    counting.verdict(log, order, ticket, &verdict, now);
                     order.decide(ticket, verdict);
                 }
             });
             ledger.poll_requests(now, &mut |request| ended.push(request));
         }
         for request in ended {
-            self.requests.add(request, &self.service);
+            counting.ended(request, now);
         }
-        self.drain();
+        self.drain(now);
     }
 
-    fn drain(&mut self) {
+    /// Nothing more will be read: what waits for lines waits no longer.
+    pub(crate) fn release(&mut self, now: UnixNanos) {
+        self.counting.release(&mut self.log, now);
+    }
+
+    fn drain(&mut self, now: UnixNanos) {
         self.shipped = false;
-        self.requests.drain(&self.order, &mut self.log);
+        self.counting.drain(&mut self.log, &self.order, now);
         let written = self
             .order
             .drain(&mut self.log)
-            .and_then(|_| self.log.flush());
+            .and_then(|_| self.log.flush_tally());
         if let Err(error) = written
             && !matches!(error, pipeline::Error::Full)
         {
@@ -482,10 +503,12 @@ impl Head {
             .filter_map(|follow| follow.framer.next_deadline());
         // nothing else may ever be due: the service may be silent
         let shipped = self.shipped.then_some(UnixNanos(0));
-        framers
-            .chain(self.ledger.lock().next_deadline())
-            .chain(shipped)
-            .min()
+        let others = [
+            self.ledger.lock().next_deadline(),
+            self.counting.deadline(),
+            shipped,
+        ];
+        framers.chain(others.into_iter().flatten()).min()
     }
 
     /// Whether lines wait for verdicts or for room.

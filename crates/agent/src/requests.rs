@@ -1,40 +1,109 @@
-//! Documents of requests on their way to the verdict log, each once.
+//! Requests that ended, on their way to the verdict log: each has one document and is counted once.
+//!
+//! After a restart the ledger hears of recent requests once more. Those whose documents are in the
+//! log were counted; so were those that ended before everything that is left of the log.
 
 use std::collections::{HashSet, VecDeque};
 
 use correlate::RequestEnded;
-use model::ids::DocumentId;
+use correlate::census::{AccessLine, Census, Heard};
+use model::evidence::{AccessFacts, Phase, ProxySide};
+use model::ids::{DocumentId, SpanId, TraceId};
+use model::line;
 use model::time::UnixNanos;
+use pipeline::tally::{Cell, Tally};
 use pipeline::{Entry, OrderQueue, RequestEntry, VerdictLog};
 
+use crate::metrics::RequestCounts;
 use crate::span_lookup::SpanMemory;
 
 /// Documents remembered as written; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 65_536;
+/// A request is in the log so long after its end at the latest, as a rule.
+const LOGGED_WITHIN: u64 = 60_000_000_000;
 
-/// What waits for room, and what was written already.
-///
-/// After a restart the ledger learns of recent requests once more; what was said about them before
-/// stands.
-#[derive(Debug, Default)]
+/// What waits for its access line, what waits for room, and what was written already.
+#[derive(Debug)]
 pub(crate) struct Requests {
-    waiting: VecDeque<RequestEntry>,
+    service: String,
+    counts: RequestCounts,
+    census: Census<Pending>,
+    waiting: VecDeque<Settled>,
     known: HashSet<DocumentId>,
     order: VecDeque<DocumentId>,
     memory: Option<SpanMemory>,
+    /// Requests that ended before were counted by a process before this one.
+    counted_until: UnixNanos,
+}
+
+/// A request without its access line.
+#[derive(Debug)]
+enum Pending {
+    /// It was written before the restart: its line is not another's.
+    Known,
+    /// It is to be written.
+    Told(Box<RequestEnded>),
+    /// Only the proxy's record tells of it: it has no document.
+    Untraced(Box<Untraced>),
+}
+
+#[derive(Debug)]
+struct Untraced {
+    method: String,
+    path: String,
+    status: u16,
+    duration: u64,
+}
+
+/// A request of which everything is known.
+#[derive(Debug)]
+struct Settled {
+    entry: RequestEntry,
+    trace: Option<TraceId>,
+    counts: Counts,
+}
+
+/// What of it is to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// Nothing: a process before this one did.
+    Nothing,
+    /// How long it took; its access line counts for it.
+    Duration,
+    /// Itself and how long it took.
+    All,
 }
 
 impl Requests {
-    /// Remembers the documents that are in `log` and not older than `since`.
-    pub(crate) fn recall(log: &VerdictLog, since: UnixNanos) -> Self {
-        let mut requests = Self::default();
-        let recalled = log.recent(since, |entry| {
-            if let Entry::Request(request) = entry {
+    /// For the requests of `service`. Remembers what is in `log`.
+    pub(crate) fn recall(log: &VerdictLog, service: &str, counts: RequestCounts) -> Self {
+        let mut requests = Self {
+            service: service.to_owned(),
+            counts,
+            census: Census::default(),
+            waiting: VecDeque::new(),
+            known: HashSet::new(),
+            order: VecDeque::new(),
+            counted_until: UnixNanos(0),
+            memory: None,
+        };
+        let mut oldest: Option<UnixNanos> = None;
+        let recalled = log.recent(UnixNanos(0), |entry| match entry {
+            Entry::Request(request) => {
+                if let (DocumentId::Request(trace, _), Some(front)) = (request.id, request.front) {
+                    requests.remember(DocumentId::Request(trace, front));
+                }
                 requests.remember(request.id);
+            }
+            Entry::Line(line) => {
+                oldest = Some(oldest.map_or(line.time, |oldest| oldest.min(line.time)));
             }
         });
         if let Err(error) = recalled {
             tracing::warn!(%error, "documents of requests may be written again, under the same ids");
+        }
+        if let Some(oldest) = oldest {
+            requests.counted_until = oldest.minus(LOGGED_WITHIN);
         }
         requests
     }
@@ -44,34 +113,235 @@ impl Requests {
         Self { memory, ..self }
     }
 
-    /// Takes the document of a request of `service`, unless it was written before.
-    pub(crate) fn add(&mut self, ended: RequestEnded, service: &str) {
+    /// Takes a request that ended. One that was written before is not written again.
+    pub(crate) fn ended(&mut self, ended: RequestEnded, now: UnixNanos) {
         if let Some(memory) = &self.memory {
             memory.request(&ended);
         }
-        let id = DocumentId::Request(ended.trace, ended.span);
-        if !self.remember(id) {
-            return;
+        let is_new = self.is_new(&ended);
+        let is_http = ended.summary.protocol == "http";
+        let end = ended.summary.start.plus(ended.summary.duration);
+        match (is_new, is_http) {
+            (false, false) => {}
+            (true, _) if end <= self.counted_until => self.settle(ended, Counts::Nothing),
+            (true, false) => self.settle(ended, Counts::All),
+            (is_new, true) => {
+                let summary = ended.summary.clone();
+                let heard = Heard {
+                    method: &summary.method,
+                    path: &summary.path,
+                    status: summary.status,
+                    start: summary.start,
+                    end,
+                };
+                let pending = if is_new {
+                    Pending::Told(Box::new(ended))
+                } else {
+                    Pending::Known
+                };
+                self.hear(&heard, pending, now);
+            }
         }
-        let time = ended.summary.start;
-        self.waiting.push_back(RequestEntry {
-            id,
-            home: time.day(),
-            time,
-            container: service.to_owned(),
-            summary: ended.summary,
-            verdict: ended.verdict,
+    }
+
+    /// Takes an access line of the service; answers what it moves if it was not counted before.
+    pub(crate) fn access_line(
+        &mut self,
+        tally: &mut Tally,
+        access: &line::AccessLine<'_>,
+        printed: UnixNanos,
+        now: UnixNanos,
+    ) -> Option<Cell> {
+        let pending = self.census.line(&AccessLine {
+            method: access.method,
+            path: access.path,
+            status: access.status,
+            started: access.started,
+            printed,
         });
+        match pending {
+            Some(Pending::Told(ended)) => self.settle_with(*ended, access.status),
+            Some(Pending::Untraced(request)) => {
+                self.took(tally, &request, access.status, now);
+            }
+            Some(Pending::Known) | None => {}
+        }
+        let kind = self.counts.http(access.method, access.path, access.status);
+        self.counts.total(tally, kind, now)
+    }
+
+    /// Notes that a line of the service was read that was printed at `printed`.
+    pub(crate) fn read(&mut self, printed: UnixNanos, now: UnixNanos) {
+        self.census.read(printed, now);
+    }
+
+    /// Takes a record of the proxy in front of the service that has no trace, so that the ledger
+    /// cannot tell of the request; answers what the record's line moves.
+    pub(crate) fn untraced(
+        &mut self,
+        tally: &mut Tally,
+        access: &AccessFacts<'_>,
+        now: UnixNanos,
+    ) -> Option<Cell> {
+        if access.phase != Phase::End || access.side != ProxySide::Inbound {
+            return None;
+        }
+        let path = access.path.split('?').next().unwrap_or_default();
+        let rpc = path.strip_prefix('/').and_then(|name| name.split_once('/'));
+        if let Some((service, method)) =
+            rpc.filter(|(service, method)| self.counts.is_rpc(service, method))
+        {
+            let kind = self.counts.grpc(service, method, access.status >= 400);
+            self.counts.took(tally, kind, access.duration, None, now);
+            return self.counts.total(tally, kind, now);
+        }
+        let heard = Heard {
+            method: access.method,
+            path,
+            status: access.status,
+            start: access.start,
+            end: access.start.plus(access.duration),
+        };
+        let pending = Pending::Untraced(Box::new(Untraced {
+            method: access.method.to_owned(),
+            path: path.to_owned(),
+            status: access.status,
+            duration: access.duration,
+        }));
+        if let Some((request, status)) = self.hear(&heard, pending, now) {
+            match status {
+                Some(status) => self.took(tally, &request, status, now),
+                None => self.count_untraced(tally, &request, now),
+            }
+        }
+        None
+    }
+
+    /// Counts requests that have no access line.
+    pub(crate) fn without_line(&mut self, tally: &mut Tally, now: UnixNanos) {
+        let mut alone = Vec::new();
+        self.census.without_line(now, |pending| alone.push(pending));
+        self.count_alone(alone, tally, now);
+    }
+
+    /// As [`Requests::without_line`], for all that wait: no more lines will be read.
+    pub(crate) fn release(&mut self, tally: &mut Tally, now: UnixNanos) {
+        let mut alone = Vec::new();
+        self.census.release(|pending| alone.push(pending));
+        self.count_alone(alone, tally, now);
+    }
+
+    /// When [`Requests::without_line`] may have something to do.
+    pub(crate) fn deadline(&self) -> Option<UnixNanos> {
+        self.census.deadline()
     }
 
     /// Writes what there is room for; the rest is tried again when there is more.
-    pub(crate) fn drain(&mut self, order: &OrderQueue, log: &mut VerdictLog) {
-        while let Some(request) = self.waiting.front() {
-            if order.request(log, request).is_err() {
+    pub(crate) fn drain(&mut self, order: &OrderQueue, log: &mut VerdictLog, now: UnixNanos) {
+        while let Some(settled) = self.waiting.front() {
+            if order.request(log, &settled.entry).is_err() {
                 break;
+            }
+            let summary = &settled.entry.summary;
+            let kind = self.counts.kind(summary);
+            let tally = log.tally_mut();
+            if settled.counts == Counts::All
+                && let Some(cell) = self.counts.total(tally, kind, now)
+            {
+                tally.add(cell, 1);
+            }
+            if settled.counts != Counts::Nothing {
+                let trace = settled.trace;
+                self.counts.took(tally, kind, summary.duration, trace, now);
             }
             self.waiting.pop_front();
         }
+    }
+
+    /// Takes a request that may have a line; answers one that has no document, with its line's
+    /// status, unless it waits.
+    fn hear(
+        &mut self,
+        heard: &Heard<'_>,
+        pending: Pending,
+        now: UnixNanos,
+    ) -> Option<(Box<Untraced>, Option<u16>)> {
+        let (pending, status) = match self.census.request(heard, pending, now) {
+            Ok(met) => met.map(|(pending, status)| (pending, Some(status)))?,
+            // too many wait for their lines: this one does not
+            Err(pending) => (pending, None),
+        };
+        match (pending, status) {
+            (Pending::Told(ended), Some(status)) => self.settle_with(*ended, status),
+            (Pending::Told(ended), None) => self.settle(*ended, Counts::All),
+            (Pending::Untraced(request), status) => return Some((request, status)),
+            (Pending::Known, _) => {}
+        }
+        None
+    }
+
+    fn count_alone(&mut self, alone: Vec<Pending>, tally: &mut Tally, now: UnixNanos) {
+        for pending in alone {
+            match pending {
+                Pending::Known => {}
+                Pending::Told(ended) => self.settle(*ended, Counts::All),
+                Pending::Untraced(request) => self.count_untraced(tally, &request, now),
+            }
+        }
+    }
+
+    fn count_untraced(&mut self, tally: &mut Tally, request: &Untraced, now: UnixNanos) {
+        self.took(tally, request, request.status, now);
+        let counts = &mut self.counts;
+        let kind = counts.http(&request.method, &request.path, request.status);
+        if let Some(cell) = counts.total(tally, kind, now) {
+            tally.add(cell, 1);
+        }
+    }
+
+    fn took(&mut self, tally: &mut Tally, request: &Untraced, status: u16, now: UnixNanos) {
+        let kind = self.counts.http(&request.method, &request.path, status);
+        self.counts.took(tally, kind, request.duration, None, now);
+    }
+
+    /// The access line says the status, which spans do not.
+    fn settle_with(&mut self, mut ended: RequestEnded, status: u16) {
+        if ended.summary.status == 0 {
+            ended.summary.status = status;
+            ended.summary.failed |= status >= 400;
+            if let Some(memory) = &self.memory {
+                memory.request(&ended);
+            }
+        }
+        self.settle(ended, Counts::Duration);
+    }
+
+    fn settle(&mut self, ended: RequestEnded, counts: Counts) {
+        let time = ended.summary.start;
+        self.waiting.push_back(Settled {
+            entry: RequestEntry {
+                id: DocumentId::Request(ended.trace, ended.span),
+                front: ended.front,
+                home: time.day(),
+                time,
+                container: self.service.clone(),
+                summary: ended.summary,
+                verdict: ended.verdict,
+            },
+            trace: Some(ended.trace).filter(|_| ended.traced),
+            counts,
+        });
+    }
+
+    /// Whether the request was not written before, under its own span or its proxy's.
+    fn is_new(&mut self, ended: &RequestEnded) -> bool {
+        let id = |span: SpanId| DocumentId::Request(ended.trace, span);
+        // several requests may have the same caller, but not the same record of a proxy
+        let parent = ended.parent.map(id);
+        let known = parent.is_some_and(|parent| self.known.contains(&parent));
+        let front = ended.front.filter(|front| *front != ended.span).map(id);
+        let front_is_new = front.is_none_or(|front| self.remember(front));
+        self.remember(id(ended.span)) && front_is_new && !known
     }
 
     /// Answers whether the document was new.
@@ -92,25 +362,99 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use correlate::Ledger;
     use model::document::RequestSummary;
-    use model::ids::{SpanId, TraceId};
     use model::verdict::Verdict;
+    use pipeline::{Limits, Metrics};
+    use prometheus::Registry;
+    use telemetry::side_table::SideTable;
 
-    fn ended(trace: u8) -> RequestEnded {
+    const T0: UnixNanos = UnixNanos(1_795_406_976_000_000_000);
+
+    fn ended(trace: u8, span: u8) -> RequestEnded {
         RequestEnded {
             trace: TraceId([trace; 16]),
-            span: SpanId([1; 8]),
-            summary: RequestSummary::default(),
+            span: SpanId([span; 8]),
+            summary: RequestSummary {
+                protocol: "grpc",
+                start: T0,
+                ..RequestSummary::default()
+            },
             verdict: Verdict::default(),
+            traced: true,
+            front: None,
+            parent: None,
         }
+    }
+
+    /// With the record of a proxy whose span is this.
+    fn proxied(request: RequestEnded, front: u8) -> RequestEnded {
+        RequestEnded {
+            front: Some(SpanId([front; 8])),
+            ..request
+        }
+    }
+
+    /// With a span of this parent.
+    fn child(request: RequestEnded, parent: u8) -> RequestEnded {
+        RequestEnded {
+            parent: Some(SpanId([parent; 8])),
+            ..request
+        }
+    }
+
+    /// Tells of requests, writes them, and answers how many there are in the log.
+    fn told(dir: &std::path::Path, requests: &[RequestEnded]) -> usize {
+        let (limits, queue) = (Limits::default(), spool::QueueMetrics::default());
+        let (mut log, recovery) = VerdictLog::open(dir, limits, &[], queue).unwrap();
+        let registry = Registry::new();
+        let order = OrderQueue::new(8, Metrics::new(&registry).unwrap().head(recovery.sequence));
+        let routes = Ledger::new(correlate::Settings::of("rsync")).routes();
+        let side = SideTable::default();
+        let counts = RequestCounts::new(&registry, &side, "rsync", routes, log.tally()).unwrap();
+        let mut known = Requests::recall(&log, "rsync", counts);
+        for request in requests {
+            known.ended(request.clone(), T0);
+        }
+        known.drain(&order, &mut log, T0);
+        log.flush().unwrap();
+        let mut documents = 0;
+        log.recent(UnixNanos(0), |_| documents += 1).unwrap();
+        documents
     }
 
     #[test]
     fn a_request_that_is_told_of_again_has_one_document() {
-        let mut requests = Requests::default();
-        for trace in [1, 2, 1] {
-            requests.add(ended(trace), "clm");
-        }
-        assert_eq!(requests.waiting.len(), 2);
+        let dir = tempfile::tempdir().unwrap();
+        let requests = [ended(1, 1), ended(2, 1), ended(1, 1)];
+        assert_eq!(told(dir.path(), &requests), 2);
+        assert_eq!(told(dir.path(), &requests), 2, "after a restart");
+    }
+
+    #[test]
+    fn a_request_whose_own_span_comes_late_is_the_one_its_proxy_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(told(dir.path(), &[proxied(ended(1, 9), 9)]), 1);
+        // after a restart the spool is read first
+        let late = child(ended(1, 2), 9);
+        assert_eq!(told(dir.path(), &[late.clone(), proxied(late, 9)]), 1);
+    }
+
+    #[test]
+    fn a_proxy_whose_record_comes_again_tells_of_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(told(dir.path(), &[proxied(child(ended(1, 2), 9), 9)]), 1);
+        assert_eq!(
+            told(dir.path(), &[proxied(ended(1, 9), 9)]),
+            1,
+            "its span is forgotten"
+        );
+    }
+
+    #[test]
+    fn requests_of_one_caller_are_as_many_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let requests = [child(ended(1, 2), 7), child(ended(1, 3), 7)];
+        assert_eq!(told(dir.path(), &requests), 2);
     }
 }

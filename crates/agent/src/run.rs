@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use correlate::Ledger;
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
 use in_spans::Receiver;
-use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Resume, Tailer};
+use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Tailer};
 use model::fact::{Fact, Person, TraceUser};
 use model::time::UnixNanos;
 use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, Recent, VerdictLog};
@@ -28,22 +28,23 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Page;
 use crate::claim::Claim;
 use crate::configuration::Changes;
+use crate::counting::Counting;
 use crate::environment;
 use crate::evidence::{
     LedgerSink, SharedLedger, SpanJournal, note_downtime, note_late_start, rebuild,
 };
 use crate::head::{Head, Parts, WAITING_MAX};
 use crate::lanes;
+use crate::metrics::{CallFeed, DependencyCalls};
 use crate::origin::Origins;
-use crate::requests::Requests;
+use crate::pace::{DECIDE_EVERY, sleep_until, wake_at};
+use crate::resume::resume;
 use crate::settings::Settings;
 use crate::span_lane::{self, SpanLaneHandle};
 use crate::span_lookup::{LedgerLookup, SpanMemory};
 use crate::span_store::SpanStore;
 use reload::Current;
 
-/// Verdicts are taken at most this often, so that lines that become due one by one wake us rarely.
-const DECIDE_EVERY: Duration = Duration::from_millis(250);
 /// Beyond so many lines that wait, verdicts are taken as soon as they are due.
 const CROWD_LINES: usize = 256;
 /// How long EMCO's exporter may hold a span back: twice OpenTelemetry's default.
@@ -52,8 +53,6 @@ const EXPORT_DELAY: Duration = Duration::from_secs(10);
 const RELEARN_BYTES: u64 = 4 << 20;
 /// How much of the proxy's log is read again after a restart.
 const REREAD_ACCESS_BYTES: u64 = 16 << 20;
-/// Requests of the last hour, in nanoseconds: older ones are not told of again.
-const REMEMBER_REQUESTS: u64 = 3_600_000_000_000;
 /// How often spans that are too old are thrown away, while there is something to do.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
@@ -110,16 +109,12 @@ impl Sidecar {
         if let Some(alive_until) = claim.alive_until {
             note_downtime(&mut sink, &spans, alive_until, listening);
         }
-        if let Some(receiver) = receiver {
-            let sink = Arc::new(std::sync::Mutex::new(sink));
-            let journal = SpanJournal::new(spans.clone());
-            let serve = receiver.serve(journal, sink, meter.clone(), background.clone());
-            tokio::spawn(serve);
-        }
+        let received = receive(receiver, sink, &spans, &meter, background);
         let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
-        let (log, recovery) = open_log(settings, &lane_names, &queues)?;
+        let (mut log, recovery) = open_log(settings, &lane_names, &queues)?;
         let handle = log.handle();
+        let counting = Counting::new(page, &settings.service, &ledger, &mut log, received)?;
         let tailer = Tailer::open(
             tail_settings(settings),
             resume(&recovery),
@@ -151,8 +146,7 @@ impl Sidecar {
         let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
-            requests: Requests::recall(&log, environment::now().minus(REMEMBER_REQUESTS))
-                .telling(memory),
+            counting: counting.telling(memory),
             log,
             origins,
             recent,
@@ -311,6 +305,7 @@ impl Sidecar {
     pub(crate) async fn finish(mut self) {
         let deadline = Instant::now() + *self.current.settings.shutdown_grace;
         self.settle(deadline).await;
+        self.head.release(environment::now());
         self.step();
         let mut left = 0;
         if let Some(traces) = &self.traces {
@@ -371,16 +366,23 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn wake_at(due: UnixNanos, decided: Instant) -> Instant {
-    let wait = Duration::from_nanos(due.since(environment::now()));
-    (Instant::now() + wait).max(decided + DECIDE_EVERY)
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
+/// Takes spans from now on. Answers where the calls in them come out, and the place in the spool in
+/// front of which they were received before.
+fn receive(
+    receiver: Option<Receiver>,
+    sink: LedgerSink,
+    spans: &SpanStore,
+    meter: &Meter,
+    background: &CancellationToken,
+) -> (CallFeed, spool::Position) {
+    let calls = DependencyCalls::new(spans.spool().clone());
+    let received = (calls.feed(), spans.spool().end());
+    if let Some(receiver) = receiver {
+        let sink = Arc::new(std::sync::Mutex::new(sink.counting(calls)));
+        let journal = SpanJournal::new(spans.clone());
+        tokio::spawn(receiver.serve(journal, sink, meter.clone(), background.clone()));
     }
+    received
 }
 
 async fn synced(log: LogHandle, stop: CancellationToken) {
@@ -456,19 +458,6 @@ fn connect_hub(
     };
     let metrics = hub::ClientMetrics::new(registry)?;
     HubClient::spawn(client, metrics, stop.clone()).context("cannot use the hub's address")
-}
-
-fn resume(
-    recovery: &pipeline::Recovery,
-) -> impl Fn(model::ids::FileKey) -> Resume + Send + 'static {
-    let covered: BTreeMap<model::ids::FileKey, u64> = recovery
-        .coverage
-        .iter()
-        .map(|(key, coverage)| (*key, coverage.first_uncovered()))
-        .collect();
-    move |key| Resume {
-        from: covered.get(&key).copied().unwrap_or(0),
-    }
 }
 
 /// A directory that is not there is waited for: kubelet makes it, or its path is wrong.

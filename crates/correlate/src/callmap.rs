@@ -206,6 +206,11 @@ impl CallMap {
         })
     }
 
+    /// All entries, by their index.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The entry of that index.
     pub fn entry(&self, index: u8) -> Option<&Entry> {
         self.entries.get(usize::from(index))
@@ -238,6 +243,11 @@ impl Entry {
             method,
             segments,
         }
+    }
+
+    /// The HTTP method, `*` for any; empty for gRPC.
+    pub fn method(&self) -> &'static str {
+        self.method
     }
 
     /// The route template without method and query matcher; empty for gRPC.

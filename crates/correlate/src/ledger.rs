@@ -6,7 +6,7 @@ use model::document::RequestSummary;
 use model::evidence::{AccessFacts, Phase, ProxySide, SpanFacts};
 use model::fact::{Fact, Operation};
 use model::ids::{SpanId, TraceId};
-use model::line::{LineFacts, NameKey, Stream};
+use model::line::{LineFacts, Stream};
 use model::time::UnixNanos;
 use model::verdict::{Rule, Verdict};
 
@@ -14,6 +14,7 @@ use crate::callmap::bit;
 use crate::decide;
 use crate::line::{Step, Waiting, What};
 use crate::origin::{Kind, Origin};
+use crate::request::field_name;
 use crate::settings::Settings;
 use crate::starts::Start;
 use crate::state::State;
@@ -34,6 +35,13 @@ pub struct RequestEnded {
     pub summary: RequestSummary,
     /// Who made it.
     pub verdict: Verdict,
+    /// Whether the service sent its span.
+    pub traced: bool,
+    /// The proxy's span, where its record came: what [`RequestEnded::span`] was if the request was
+    /// told of before the service's own span came.
+    pub front: Option<SpanId>,
+    /// The parent of the service's span: the proxy's or a caller's.
+    pub parent: Option<SpanId>,
 }
 
 /// A backlog that brings no line for so long is read.
@@ -42,7 +50,7 @@ const BACKLOG_PAUSE: u64 = 5_000_000_000;
 /// The request ledger of one service.
 #[derive(Debug)]
 pub struct Ledger {
-    state: State,
+    pub(crate) state: State,
     waiting: VecDeque<Waiting>,
     /// Ended requests whose documents are due.
     ended: VecDeque<(u64, TraceId, SpanId)>,
@@ -386,6 +394,9 @@ impl Ledger {
             span,
             summary,
             verdict,
+            traced: origin.complete,
+            front: origin.proxy_span,
+            parent: origin.parent,
         })
     }
 
@@ -443,16 +454,4 @@ impl Ledger {
             .gaps
             .retain(|(_, to)| to.saturating_add(horizon) > oldest);
     }
-}
-
-fn field_name(key: NameKey) -> Option<&'static str> {
-    Some(match key {
-        NameKey::Project => "emco.project",
-        NameKey::CompositeApp => "emco.composite_app",
-        NameKey::CompositeAppVersion => "emco.composite_app_version",
-        NameKey::DeploymentIntentGroup => "emco.deployment_intent_group",
-        NameKey::LogicalCloud => "emco.logical_cloud",
-        NameKey::ClusterProvider => "emco.cluster_provider",
-        _ => return None,
-    })
 }

@@ -19,6 +19,7 @@
 mod busy;
 pub mod callmap;
 mod calls;
+pub mod census;
 mod decide;
 mod ledger;
 mod line;
@@ -31,11 +32,13 @@ mod people;
 mod poller;
 mod proxied;
 mod request;
+pub mod routes;
 mod settings;
 mod starts;
 mod state;
 mod steps;
 mod tokens;
+mod view;
 mod workers;
 
 #[cfg(test)]
@@ -46,3 +49,4 @@ mod worker_tests;
 pub use ledger::{Ledger, RequestEnded, Ticket};
 pub use lookup::Served;
 pub use settings::Settings;
+pub use view::InFlight;

@@ -109,3 +109,16 @@ pub(crate) fn rpc_of_path<'a>(
     let entry = map?.rpc(name)?;
     Some((Some(entry), name))
 }
+
+/// What a name is called in documents.
+pub(crate) fn field_name(key: NameKey) -> Option<&'static str> {
+    Some(match key {
+        NameKey::Project => "emco.project",
+        NameKey::CompositeApp => "emco.composite_app",
+        NameKey::CompositeAppVersion => "emco.composite_app_version",
+        NameKey::DeploymentIntentGroup => "emco.deployment_intent_group",
+        NameKey::LogicalCloud => "emco.logical_cloud",
+        NameKey::ClusterProvider => "emco.cluster_provider",
+        _ => return None,
+    })
+}

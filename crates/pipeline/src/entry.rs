@@ -1,7 +1,7 @@
 //! What the verdict log holds: files, lines and requests with their verdicts, and positions.
 
 use model::document::RequestSummary;
-use model::ids::{DocumentId, FileKey};
+use model::ids::{DocumentId, FileKey, SpanId};
 use model::line::{Extent, Stream};
 use model::time::{Day, UnixNanos};
 use model::verdict::Verdict;
@@ -60,6 +60,9 @@ pub struct LineEntry {
 pub struct RequestEntry {
     /// Its identity.
     pub id: DocumentId,
+    /// Its proxy's span, where that is known beside [`RequestEntry::id`]: the request was told of
+    /// under that, or will be.
+    pub front: Option<SpanId>,
     /// Day whose index it lives in.
     pub home: Day,
     /// Its `@timestamp`.

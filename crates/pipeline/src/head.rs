@@ -12,8 +12,11 @@ use model::verdict::Verdict;
 use crate::entry::{LineEntry, RequestEntry};
 use crate::error::Error;
 use crate::metrics::HeadMetrics;
+use crate::tally::Cell;
 use crate::verdict_log::VerdictLog;
 
+// A line moves at most so many numbers.
+const MARKS_MAX: usize = 3;
 // A queue that grew beyond this many lines gives its memory back when it is empty.
 const IDLE_LINES_KEPT: usize = 64;
 
@@ -58,6 +61,8 @@ struct Queue {
 struct Waiting {
     line: LineEntry,
     decided: bool,
+    // Numbers of the log's tally that the line moves by one when it is appended.
+    marks: [Option<Cell>; MARKS_MAX],
 }
 
 impl OrderQueue {
@@ -88,14 +93,20 @@ impl OrderQueue {
         self.push(container, line, true).map(|_| ())
     }
 
+    /// Has `cell` of the log's tally moved by one in the write that has the line; at most three
+    /// cells a line.
+    pub fn count(&mut self, ticket: Ticket, cell: Cell) {
+        let marks = self.waiting(ticket).map(|waiting| &mut waiting.marks);
+        let free = marks.and_then(|marks| marks.iter_mut().find(|mark| mark.is_none()));
+        if let Some(free) = free {
+            *free = Some(cell);
+        }
+    }
+
     /// Fills in the verdict of a line. The first verdict stays; tickets of drained lines are
     /// ignored.
     pub fn decide(&mut self, ticket: Ticket, verdict: Verdict) {
-        let queue = self.queues.get_mut(usize::from(ticket.container.0));
-        let waiting = queue.and_then(|queue| {
-            let place = ticket.number.checked_sub(queue.front)?;
-            queue.lines.get_mut(usize::try_from(place).ok()?)
-        });
+        let waiting = self.waiting(ticket);
         if let Some(waiting) = waiting.filter(|waiting| !waiting.decided) {
             waiting.line.verdict = verdict;
             waiting.decided = true;
@@ -146,6 +157,12 @@ impl OrderQueue {
         self.lines_max.saturating_sub(self.lines)
     }
 
+    fn waiting(&mut self, ticket: Ticket) -> Option<&mut Waiting> {
+        let queue = self.queues.get_mut(usize::from(ticket.container.0))?;
+        let place = ticket.number.checked_sub(queue.front)?;
+        queue.lines.get_mut(usize::try_from(place).ok()?)
+    }
+
     fn push(
         &mut self,
         container: Container,
@@ -165,7 +182,11 @@ impl OrderQueue {
         let mut number = 0;
         if let Some(queue) = self.queues.get_mut(place) {
             number = queue.front + queue.lines.len() as u64;
-            queue.lines.push_back(Waiting { line, decided });
+            queue.lines.push_back(Waiting {
+                line,
+                decided,
+                marks: [None; MARKS_MAX],
+            });
         }
         self.lines += 1;
         self.metrics.read.inc();
@@ -185,6 +206,9 @@ impl Queue {
             && waiting.decided
         {
             log.append_line(&waiting.line)?;
+            for cell in waiting.marks.iter().flatten() {
+                log.tally_mut().add(*cell, 1);
+            }
             self.lines.pop_front();
             self.front += 1;
             *lines -= 1;

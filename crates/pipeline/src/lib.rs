@@ -53,6 +53,7 @@ pub mod output;
 mod recent;
 mod slot_file;
 mod slots;
+pub mod tally;
 mod varint;
 mod verdict_log;
 

@@ -34,18 +34,17 @@ pub struct Exemplar {
 }
 
 impl SideTable {
-    /// Notes a series of `family`, the name as registered, and answers where its exemplars go.
-    /// `values` stand in the order of their label names.
+    /// Where the exemplars of a series of `family` (the name as registered) go; the series is noted
+    /// when it is asked for first. `values` stand in the order of their label names.
     pub fn series(&self, family: &'static str, values: &[&str], created_seconds: f64) -> Extras {
-        let extras = Extras {
-            created_seconds,
-            exemplars: Arc::default(),
-        };
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         let mut families = self.lock();
-        let series = families.entry(family).or_default();
-        series.insert(values, extras.clone());
-        extras
+        let series = families.entry(family).or_default().entry(values);
+        let extras = series.or_insert_with(|| Extras {
+            created_seconds,
+            exemplars: Arc::default(),
+        });
+        extras.clone()
     }
 
     /// Shows the series of `family` to `show`, if there are any.

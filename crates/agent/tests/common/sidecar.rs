@@ -21,6 +21,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     pub(crate) pod: Pod,
+    service: &'static str,
     pub(crate) spans: SocketAddr,
     pub(crate) admin: SocketAddr,
     /// Lines under `lanes`.
@@ -48,6 +49,7 @@ impl Setup {
         let [spans, admin] = free_addresses();
         Self {
             pod,
+            service: "orchestrator",
             spans,
             admin,
             lanes: String::new(),
@@ -58,6 +60,11 @@ impl Setup {
             variables: Vec::new(),
             folder,
         }
+    }
+
+    /// Stands beside another service.
+    pub(crate) fn beside(self, service: &'static str) -> Self {
+        Self { service, ..self }
     }
 
     /// Delivers to a forward receiver.
@@ -146,7 +153,7 @@ impl Setup {
 
     /// The service's own container.
     pub(crate) fn service(&self) -> Container {
-        self.pod.container("orchestrator")
+        self.pod.container(self.service)
     }
 
     /// The settings file.
@@ -154,7 +161,7 @@ impl Setup {
         let mut yaml = String::new();
         let quoted = |path: PathBuf| serde_json::Value::from(path.to_string_lossy()).to_string();
         let pod_dir = quoted(self.pod.directory.clone());
-        writeln!(yaml, "service: orchestrator").unwrap();
+        writeln!(yaml, "service: {}", self.service).unwrap();
         writeln!(yaml, "state_dir: {}", quoted(self.state_dir())).unwrap();
         let logs = self.logs.clone();
         let logs = logs.unwrap_or_else(|| format!("logs: {{pod_dir: {pod_dir}}}"));
@@ -264,13 +271,19 @@ impl Sidecar {
         status.expect("it ends").unwrap()
     }
 
-    /// The sum of the figures of this name whose line holds all `labels`.
-    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+    /// Its metrics.
+    pub(crate) async fn page(&self) -> String {
         let page = until("the metrics are shown", async || {
             http::get(self.admin, "/metrics").await
         });
         let (status, page) = page.await;
         assert_eq!(status, 200);
+        page
+    }
+
+    /// The sum of the figures of this name whose line holds all `labels`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+        let page = self.page().await;
         let values = page.lines().filter_map(|line| {
             let (found, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
             let is_name = found.is_empty() || found.starts_with('{');

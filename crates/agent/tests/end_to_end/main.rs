@@ -10,11 +10,13 @@
 //! | `secrets` | what must not leave the pod |
 //! | `traces` | spans to a receiver that hangs, lies, breaks off and refuses |
 //! | `command` | what an operator types and reads |
+//! | `totals` | what is counted of requests, lines and calls |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test panics where it fails"
+    clippy::print_stderr,
+    reason = "a test panics where it fails, and says what it leaves out"
 )]
 
 #[path = "../common/mod.rs"]
@@ -29,4 +31,5 @@ mod people;
 mod reload;
 mod secrets;
 mod state;
+mod totals;
 mod traces;

@@ -9,9 +9,9 @@ use crate::entry::{FileIndex, LineEntry, Part, RequestEntry};
 use crate::varint::{Cursor, Malformed};
 use crate::verdict_log::format::{
     Item, LINE_FOLLOWS, LINE_MORE_PARTS, LINE_PARTIAL, LINE_SAME_VERDICT, LINE_SPLIT, LINE_STDOUT,
-    OUTCOMES, Previous, SOURCES, TAG_FILE, TAG_LINE, TAG_MASK, TAG_REQUEST, VERDICT_CANDIDATES,
-    VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_OUTCOME, VERDICT_SPAN, VERDICT_TRACE,
-    VERDICT_USER, at, read_file, read_summary,
+    OUTCOMES, Previous, REQUEST_FRONT, SOURCES, TAG_FILE, TAG_LINE, TAG_MASK, TAG_REQUEST,
+    VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_OUTCOME, VERDICT_SPAN,
+    VERDICT_TRACE, VERDICT_USER, at, read_file, read_summary,
 };
 
 /// Reads items one after another.
@@ -42,7 +42,7 @@ impl Decoder {
         let tag = cursor.byte()?;
         Ok(Some(match tag & TAG_MASK {
             TAG_LINE => Item::Line(self.line(tag, cursor)?),
-            TAG_REQUEST => Item::Request(Box::new(self.request(cursor)?)),
+            TAG_REQUEST => Item::Request(Box::new(self.request(tag, cursor)?)),
             TAG_FILE => Item::File(FileIndex(cursor.small()?), read_file(cursor)?),
             _ => Item::Retired(FileIndex(cursor.small()?)),
         }))
@@ -90,11 +90,15 @@ impl Decoder {
         })
     }
 
-    fn request(&mut self, cursor: &mut Cursor<'_>) -> Result<RequestEntry, Malformed> {
+    fn request(&mut self, tag: u8, cursor: &mut Cursor<'_>) -> Result<RequestEntry, Malformed> {
         let id = match cursor.byte()? {
             0 => DocumentId::Line(FileKey(cursor.array()?), cursor.unsigned()?),
             1 => DocumentId::Request(TraceId(cursor.array()?), SpanId(cursor.array()?)),
             _ => return Err(Malformed),
+        };
+        let front = match tag & REQUEST_FRONT {
+            0 => None,
+            _ => Some(SpanId(cursor.array()?)),
         };
         let (time, home) = self.time(cursor)?;
         let container = cursor.text()?.to_owned();
@@ -105,6 +109,7 @@ impl Decoder {
         self.any = true;
         Ok(RequestEntry {
             id,
+            front,
             home,
             time,
             container,

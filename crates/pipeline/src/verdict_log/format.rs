@@ -10,13 +10,16 @@ use crate::entry::{FileEntry, FileIndex, LineEntry, RequestEntry};
 use crate::varint::{Cursor, Malformed, push, push_text};
 use crate::verdict_log::names;
 
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+/// Batches without a tally; still read.
+const VERSION_WITHOUT_TALLY: u8 = 1;
 
 pub(super) const TAG_LINE: u8 = 0;
 pub(super) const TAG_REQUEST: u8 = 1;
 pub(super) const TAG_FILE: u8 = 2;
 pub(super) const TAG_RETIRED: u8 = 3;
 pub(super) const TAG_MASK: u8 = 3;
+pub(super) const REQUEST_FRONT: u8 = 1 << 2;
 pub(super) const LINE_STDOUT: u8 = 1 << 2;
 pub(super) const LINE_PARTIAL: u8 = 1 << 3;
 pub(super) const LINE_SPLIT: u8 = 1 << 4;
@@ -79,6 +82,8 @@ pub(super) struct BatchHeader<'a> {
     /// Lines and requests.
     pub(super) count: u64,
     pub(super) snapshot: &'a [u8],
+    /// `None` in batches of version 1.
+    pub(super) tally: Option<&'a [u8]>,
     pub(super) items: &'a [u8],
 }
 
@@ -100,32 +105,41 @@ pub(super) fn write_payload(
     out: &mut Vec<u8>,
     base: u64,
     count: u64,
-    snapshot: &[u8],
-    items: &[u8],
+    [snapshot, tally, items]: [&[u8]; 3],
 ) {
     out.push(VERSION);
     push(out, base);
     push(out, count);
-    push(out, snapshot.len() as u64);
-    out.extend_from_slice(snapshot);
+    for part in [snapshot, tally] {
+        push(out, part.len() as u64);
+        out.extend_from_slice(part);
+    }
     out.extend_from_slice(items);
 }
 
 /// Takes a payload apart.
 pub(super) fn read_payload(payload: &[u8]) -> Result<BatchHeader<'_>, Unreadable> {
     let mut cursor = Cursor(payload);
-    match cursor.byte()? {
-        VERSION => {}
-        version => return Err(Unreadable::Version(version)),
+    let version = cursor.byte()?;
+    if !matches!(version, VERSION | VERSION_WITHOUT_TALLY) {
+        return Err(Unreadable::Version(version));
     }
     let (base, count) = (cursor.unsigned()?, cursor.unsigned()?);
     base.checked_add(count).ok_or(Malformed)?;
     let length = cursor.small()?;
     let snapshot = cursor.bytes(length)?;
+    let tally = match version {
+        VERSION => {
+            let length = cursor.small()?;
+            Some(cursor.bytes(length)?)
+        }
+        _ => None,
+    };
     Ok(BatchHeader {
         base,
         count,
         snapshot,
+        tally,
         items: cursor.0,
     })
 }

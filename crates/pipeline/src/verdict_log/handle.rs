@@ -175,7 +175,7 @@ impl LogHandle {
     /// When a sync or a removal fails.
     pub fn sync(&self) -> Result<(), Error> {
         // Taken before the sync: only what is on disk as delivered may go.
-        let delivered = self.delivered();
+        let dispensable = self.dispensable();
         self.spool
             .sync()
             .map_err(Error::spool("syncing verdict log"))?;
@@ -192,7 +192,7 @@ impl LogHandle {
             path,
             source,
         })?;
-        self.trim(delivered)
+        self.trim(dispensable)
     }
 
     /// Runs [`LogHandle::sync`] on a blocking thread after changes, at most once a second, until
@@ -228,6 +228,17 @@ impl LogHandle {
         spool::Position {
             offset: 0,
             ..needed.map_or(end.batch, |batch| batch.min(end.batch))
+        }
+    }
+
+    /// The place before which entries may go while there is room. One delivered segment stays beside
+    /// the last one: a restart hears of recent requests again and must know which were counted.
+    fn dispensable(&self) -> spool::Position {
+        let delivered = self.delivered();
+        let kept = self.end().batch.segment.saturating_sub(1);
+        spool::Position {
+            segment: delivered.segment.min(kept),
+            ..delivered
         }
     }
 

@@ -10,8 +10,10 @@
 //! one batch, so it is there as a whole or not at all. `v` is an unsigned LEB128 integer, `z` a
 //! zigzag difference, text is `v` length and bytes.
 //! ```text
-//! payload   version u8 = 1 | base v | count v | snapshot length v | snapshot | items
-//!           base: entries appended before this batch; count: lines and requests in it
+//! payload   version u8 = 2 | base v | count v | snapshot length v | snapshot
+//!           | tally length v | tally | items
+//!           base: entries appended before this batch; count: lines and requests in it;
+//!           tally: see `tally.rs`; version 1 has none and is still read
 //! snapshot  next file index v | files v | of each: index v | file | retired in segment v (0: no)
 //!           | ranges v | of each: gap v | length v
 //!           first batch of every segment only: all files, and all bytes that are in the log with
@@ -23,8 +25,9 @@
 //!              [file v | offset v unless bit 6] | bytes v | [parts v | of each: file v | offset z
 //!              from the part before | bytes v] | time z | home day z from the time's own |
 //!              [verdict unless bit 7]
-//!   1 request  id (0: key 16, offset v; 1: trace 16, span 8) | time z | home z | container text |
-//!              summary | verdict
+//!   1 request  bit 2: proxy's span follows the id
+//!              id (0: key 16, offset v; 1: trace 16, span 8) | [span 8] | time z | home z |
+//!              container text | summary | verdict
 //!   2 file     index v | file                    (also: the file was renamed)
 //!   3 retired  index v                           (no more lines will come from it)
 //! verdict   bits 0-1 outcome · 2 trace · 3 span · 4 user · 5 candidates · 6 inferred · 7 its user
@@ -67,6 +70,7 @@ use spool::{Limits, QueueMetrics, Spool};
 use crate::coverage::Coverage;
 use crate::entry::{Entry, FileEntry, FileIndex, LineEntry, Part, Position, RequestEntry};
 use crate::error::Error;
+use crate::tally::Tally;
 use encoder::Encoder;
 use format::{Snapshot, SnapshotFile};
 
@@ -91,6 +95,8 @@ pub struct VerdictLog {
     // Reused for every batch.
     payload: Vec<u8>,
     snapshot: Vec<u8>,
+    tallied: Vec<u8>,
+    tally: Tally,
     // Entries in the log, without what is buffered.
     sequence: u64,
     next_index: u32,
@@ -121,7 +127,7 @@ impl VerdictLog {
         let (spool, opened) =
             Spool::open(dir, limits, metrics).map_err(Error::spool("opening verdict log"))?;
         let (checkpoint, saved) = checkpoint::Checkpoint::open(&dir.join("checkpoint"))?;
-        let replay = recovery::replay(&spool, opened, lanes, saved)?;
+        let mut replay = recovery::replay(&spool, opened, lanes, saved)?;
         let handle = LogHandle::new(spool.clone(), bytes_max, checkpoint, &replay)?;
         let log = Self {
             handle,
@@ -129,6 +135,8 @@ impl VerdictLog {
             encoder: Encoder::default(),
             payload: Vec::new(),
             snapshot: Vec::new(),
+            tallied: Vec::new(),
+            tally: std::mem::take(&mut replay.tally),
             sequence: replay.sequence,
             next_index: replay.next_index,
             keys: replay.live_keys(),
@@ -221,16 +229,47 @@ impl VerdictLog {
         if self.encoder.items.is_empty() {
             return Ok(());
         }
+        self.write()
+    }
+
+    /// As [`VerdictLog::flush`], and also writes when only numbers have changed.
+    ///
+    /// # Errors
+    /// As [`VerdictLog::flush`].
+    pub fn flush_tally(&mut self) -> Result<(), Error> {
+        if self.encoder.items.is_empty() && !self.tally.is_pending() {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    /// The numbers that are kept with the entries.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The numbers that are kept with the entries: what is added now is written with the batch that
+    /// holds what was appended last.
+    pub fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
         let count = self.encoder.count;
         self.snapshot.clear();
-        // The header is at most 31 bytes; where exactly the segment ends is not important.
+        self.tallied.clear();
+        self.tally.write(&mut self.tallied, false);
+        // The header is at most 41 bytes; where exactly the segment ends is not important.
         let segment = self.spool.end().segment;
-        if self.spool.begins_segment(self.encoder.items.len() + 31) {
+        let expected = self.encoder.items.len() + self.tallied.len() + 41;
+        if self.spool.begins_segment(expected) {
             self.take_snapshot(segment).write(&mut self.snapshot);
+            self.tallied.clear();
+            self.tally.write(&mut self.tallied, true);
         }
         self.payload.clear();
-        let (snapshot, items) = (&self.snapshot, &self.encoder.items);
-        format::write_payload(&mut self.payload, self.sequence, count, snapshot, items);
+        let parts = [&self.snapshot, &self.tallied, &self.encoder.items].map(Vec::as_slice);
+        format::write_payload(&mut self.payload, self.sequence, count, parts);
         let appended = self
             .spool
             .append(KIND_ENTRIES, self.encoder.newest.0, &self.payload);
@@ -239,6 +278,7 @@ impl VerdictLog {
         }
         let batch = appended.map_err(Error::spool("writing verdict log"))?;
         self.sequence += count;
+        self.tally.written();
         self.encoder.clear();
         if self.payload.len() < CALM_BYTES {
             self.payload.shrink_to(CALM_BYTES);

@@ -9,6 +9,7 @@ use spool::Spool;
 use crate::coverage::Coverage;
 use crate::entry::{FileEntry, FileIndex, Part, Position};
 use crate::error::Error;
+use crate::tally::Tally;
 use crate::varint::Cursor;
 use crate::verdict_log::checkpoint::{LaneState, Saved};
 use crate::verdict_log::decoder::Decoder;
@@ -38,6 +39,7 @@ pub(super) struct Replay {
     pub(super) files: BTreeMap<FileIndex, ReplayedFile>,
     pub(super) coverage: BTreeMap<FileIndex, Coverage>,
     pub(super) lanes: Vec<LaneState>,
+    pub(super) tally: Tally,
     notes: Vec<String>,
     // Some entries could not be read and some lane was not past them: later snapshots say more is
     // covered than lanes will see.
@@ -164,8 +166,21 @@ impl Replay {
             self.tear();
         }
         self.begun = true;
+        self.numbers(at, header);
         self.items(at, header, decoder);
         self.sequence = header.base + header.count;
+    }
+
+    fn numbers(&mut self, at: spool::Position, header: &BatchHeader<'_>) {
+        let whole = !header.snapshot.is_empty();
+        if let Some(tally) = header.tally
+            && self.tally.read(tally, whole).is_err()
+        {
+            self.note(format!(
+                "the numbers in the batch of verdicts at {}:{} are malformed: totals may be too small",
+                at.segment, at.offset
+            ));
+        }
     }
 
     /// Notes where lanes stand: in the first batch that holds something they have not delivered.

@@ -1,0 +1,267 @@
+//! The routes of a service as metrics name them: template and action, from the call map's entries.
+//!
+//! A path that no entry serves has no route: raw paths never become names.
+
+use crate::callmap::{CallMap, Entry};
+
+/// Path of EMCO's own metrics, which every service serves.
+const SCRAPE: &str = "/metrics";
+
+/// What the last segment of a template asks for, if it is a verb.
+const VERBS: [&str; 11] = [
+    "apply",
+    "approve",
+    "cancel",
+    "instantiate",
+    "migrate",
+    "rollback",
+    "start",
+    "status",
+    "stop",
+    "terminate",
+    "update",
+];
+
+/// Last segments that name one thing, not many.
+const ONES: [&str; 2] = ["health", "kubeconfig"];
+
+/// gRPC methods of EMCO that no entry of a call map serves: their servers answer `Unimplemented`, or
+/// run outside the services that were analysed.
+const RPCS: [&str; 6] = [
+    "contextupdate/PostEvent",
+    "contextupdate/TerminateAppContext",
+    "contextupdate/UpdateAppContext",
+    "events.events/EventUpdate",
+    "StatusNotify/StatusDeregister",
+    "StatusNotify/StatusRegister",
+];
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `/v2/projects/{project}`, or `installapp/InstallApp` for a gRPC method.
+    pub template: &'static str,
+    /// What it does: a verb of EMCO's API, `create`, `read` and the like, or the gRPC method.
+    pub action: &'static str,
+}
+
+/// The routes of one service.
+#[derive(Debug, Default)]
+pub struct Routes {
+    http: Vec<(&'static str, Route)>,
+    rpc: Vec<Route>,
+}
+
+impl Routes {
+    pub(crate) fn of(map: Option<&CallMap>) -> Self {
+        let mut routes = Self::default();
+        let (rpc, http): (Vec<&Entry>, Vec<&Entry>) = map
+            .map_or(&[][..], CallMap::entries)
+            .iter()
+            .partition(|entry| entry.grpc);
+        for entry in http {
+            routes.add_http(entry.method(), entry.template());
+        }
+        routes.add_http("GET", SCRAPE);
+        for name in RPCS.into_iter().chain(rpc.iter().map(|entry| entry.name)) {
+            routes.add_rpc(name);
+        }
+        routes
+    }
+
+    /// Routes with a query matcher take any method, but only those that no plain route takes.
+    fn add_http(&mut self, method: &'static str, template: &'static str) {
+        let known = |(other, known): &(&str, Route)| {
+            known.template == template && (*other == method || method == "*")
+        };
+        if !self.http.iter().any(known) {
+            let action = action(method, template);
+            self.http.push((method, Route { template, action }));
+        }
+    }
+
+    fn add_rpc(&mut self, template: &'static str) {
+        let known = |route: &Route| route.template == template;
+        if let Some((_, action)) = template.split_once('/')
+            && !self.rpc.iter().any(known)
+        {
+            self.rpc.push(Route { template, action });
+        }
+    }
+
+    /// The route that serves `method` on `path` (query ignored); case is ignored, too.
+    pub fn http(&self, method: &str, path: &str) -> Option<Route> {
+        let path = path.split('?').next().unwrap_or_default();
+        let serves = |(own, route): &&(&'static str, Route)| {
+            fits(route.template, path) && (*own == "*" || own.eq_ignore_ascii_case(method))
+        };
+        self.http.iter().find(serves).map(|(_, route)| *route)
+    }
+
+    /// The gRPC method called `method` of `service`, in any case.
+    pub fn rpc(&self, service: &str, method: &str) -> Option<Route> {
+        let is = |route: &&Route| {
+            route.template.split_once('/').is_some_and(|(own, action)| {
+                own.eq_ignore_ascii_case(service) && action.eq_ignore_ascii_case(method)
+            })
+        };
+        self.rpc.iter().find(is).copied()
+    }
+}
+
+/// Whether `path` is one of `template`'s: as many segments, a parameter takes any but an empty one.
+fn fits(template: &str, path: &str) -> bool {
+    let (mut expected, mut actual) = (template.split('/'), path.split('/'));
+    loop {
+        match (expected.next(), actual.next()) {
+            (None, None) => return true,
+            (Some(literal), Some(segment)) => {
+                let parameter = literal.starts_with('{') && !segment.is_empty();
+                if !parameter && !literal.eq_ignore_ascii_case(segment) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn action(method: &str, template: &'static str) -> &'static str {
+    let last = template.rsplit('/').next().unwrap_or_default();
+    let verb = VERBS.iter().find(|verb| **verb == last);
+    match (verb, method) {
+        (Some(verb), "POST") => verb,
+        (Some(_), "GET" | "*") if last == "status" => "status",
+        _ if template == SCRAPE => "scrape",
+        (_, "POST") => "create",
+        (_, "PUT") => "update",
+        (_, "DELETE") => "delete",
+        (_, "GET" | "*") if last.starts_with('{') || ONES.contains(&last) => "read",
+        (_, "GET" | "*") => "list",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIG: &str = "/v2/projects/{project}/composite-apps/{compositeApp}/{compositeAppVersion}\
+                       /deployment-intent-groups/{deploymentIntentGroup}";
+
+    fn routes(service: &str) -> Routes {
+        Routes::of(CallMap::of(service).as_ref())
+    }
+
+    #[test]
+    fn routes_are_templates_with_an_action() {
+        let routes = routes("orchestrator");
+        let dig = "/v2/projects/P1/composite-apps/ca/v1/deployment-intent-groups/status";
+        for (method, path, template, action) in [
+            (
+                "POST",
+                format!("{dig}/instantiate?x=1"),
+                format!("{DIG}/instantiate"),
+                "instantiate",
+            ),
+            (
+                "post",
+                format!("{dig}/approve").to_lowercase(),
+                format!("{DIG}/approve"),
+                "approve",
+            ),
+            (
+                "GET",
+                format!("{dig}/status"),
+                format!("{DIG}/status"),
+                "status",
+            ),
+            ("GET", dig.to_owned(), DIG.to_owned(), "read"),
+            ("PUT", dig.to_owned(), DIG.to_owned(), "update"),
+            ("DELETE", dig.to_owned(), DIG.to_owned(), "delete"),
+            (
+                "GET",
+                "/v2/projects".to_owned(),
+                "/v2/projects".to_owned(),
+                "list",
+            ),
+            (
+                "POST",
+                "/v2/projects".to_owned(),
+                "/v2/projects".to_owned(),
+                "create",
+            ),
+            (
+                "GET",
+                "/metrics".to_owned(),
+                "/metrics".to_owned(),
+                "scrape",
+            ),
+        ] {
+            let found = routes
+                .http(method, &path)
+                .unwrap_or_else(|| panic!("{method} {path}"));
+            assert_eq!((found.template, found.action), (template.as_str(), action));
+        }
+        for (method, path) in [
+            ("PATCH", "/v2/projects"),
+            ("GET", "/v2/projects/"),
+            ("GET", "/v2/secret-project-name"),
+            ("GET", ""),
+        ] {
+            assert_eq!(routes.http(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn grpc_methods_are_routes_in_their_own_case() {
+        let rsync = routes("rsync");
+        let found = rsync.rpc("installapp", "installapp").unwrap();
+        assert_eq!(
+            (found.template, found.action),
+            ("installapp/InstallApp", "InstallApp")
+        );
+        assert_eq!(rsync.rpc("installapp", "Steal"), None);
+        let gac = routes("gac").rpc("contextupdate", "PostEvent").unwrap();
+        assert_eq!(gac.template, "contextupdate/PostEvent");
+        assert_eq!(
+            routes("rsync").http("GET", "/metrics").unwrap().action,
+            "scrape"
+        );
+    }
+
+    #[test]
+    fn an_unknown_service_has_only_its_metrics() {
+        let routes = Routes::of(None);
+        assert!(routes.http("GET", "/metrics").is_some());
+        assert_eq!(routes.http("GET", "/v2/projects"), None);
+    }
+
+    #[test]
+    fn every_route_of_every_service_is_found_by_its_own_template() {
+        for service in [
+            "clm",
+            "dcm",
+            "ncm",
+            "dtc",
+            "gac",
+            "ovnaction",
+            "hpa-plc",
+            "tac",
+            "policy",
+        ] {
+            let routes = routes(service);
+            assert!(routes.http.len() > 1, "{service}");
+            for (method, route) in &routes.http {
+                let path = route.template.replace(['{', '}'], "");
+                let found = routes.http(method, &path).unwrap();
+                assert_eq!(
+                    found.template.len(),
+                    route.template.len(),
+                    "{service} {route:?}"
+                );
+                assert_ne!(route.action, "other", "{service} {method} {route:?}");
+            }
+        }
+    }
+}
