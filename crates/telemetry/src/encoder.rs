@@ -183,7 +183,12 @@ impl<'a> Encoder<'a> {
     /// The time at which a series began to count.
     fn created(&mut self, title: &str, labels: &[LabelPair], extras: Option<&Extras>) {
         if let Some(extras) = extras {
-            self.sample(&[title, "_created"], labels, None, extras.created_seconds());
+            self.sample(
+                &[title, "_created"],
+                labels,
+                None,
+                to_millis(extras.created_seconds()),
+            );
             self.end(None);
         }
     }
@@ -230,7 +235,7 @@ impl<'a> Encoder<'a> {
             self.page.push_str("\"} ");
             number(&mut self.page, exemplar.value);
             self.page.push(' ');
-            number(&mut self.page, exemplar.at_seconds);
+            number(&mut self.page, to_millis(exemplar.at_seconds));
         }
         self.page.push('\n');
     }
@@ -240,6 +245,11 @@ impl<'a> Encoder<'a> {
             self.page.push_str(part);
         }
     }
+}
+
+/// A time to the millisecond.
+fn to_millis(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
 }
 
 /// Appends a number as both formats write it.

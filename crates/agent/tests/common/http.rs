@@ -13,21 +13,32 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Gets a page; `None` while nobody answers.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    ask(address, "GET", path, b"").await
+    get_as(address, path, "*/*").await
+}
+
+/// Gets a page in the form that `accept` asks for; `None` while nobody answers.
+pub(crate) async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Option<(u16, String)> {
+    ask(address, "GET", path, accept, b"").await
 }
 
 /// Posts a JSON body and answers status and text; `None` if the peer cannot be reached or breaks off.
 pub(crate) async fn post(address: SocketAddr, path: &str, body: &[u8]) -> Option<(u16, String)> {
-    ask(address, "POST", path, body).await
+    ask(address, "POST", path, "*/*", body).await
 }
 
-async fn ask(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Option<(u16, String)> {
+async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    accept: &str,
+    body: &[u8],
+) -> Option<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+             Accept: {accept}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.ok()?;
         stream.write_all(body).await.ok()?;

@@ -19,6 +19,7 @@ pub(crate) mod bulk;
 pub(crate) mod forward;
 pub(crate) mod http;
 pub(crate) mod identity;
+pub(crate) mod mix;
 pub(crate) mod otlp;
 pub(crate) mod pod;
 pub(crate) mod requests;

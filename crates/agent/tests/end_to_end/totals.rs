@@ -1,6 +1,5 @@
 //! What is counted of requests, lines and calls: each once, whoever told of it, over restarts.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,8 +10,8 @@ use model::time::UnixNanos;
 use serde_json::Value;
 
 use crate::common::bulk::Server;
-use crate::common::pod::{Container, now};
-use crate::common::requests::{Request, TAKES};
+use crate::common::mix::{Counts, LABELS, Mix, samples};
+use crate::common::pod::now;
 use crate::common::sidecar::{Setup, Sidecar};
 use crate::common::until;
 
@@ -20,49 +19,6 @@ const TOTAL: &str = "emco_requests_total";
 const CALLS: &str = "emco_dependency_calls_total";
 const RECORDED_BYTES_MAX: u64 = 1 << 30;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Counts by what was counted.
-type Counts = BTreeMap<String, u64>;
-
-/// An access line as the service prints it.
-fn access_line(container: &mut Container, method: &str, path: &str, status: u16, at: u64) {
-    let second = UnixNanos(at).to_string();
-    let (day, time) = (&second[8..10], &second[11..19]);
-    let text = format!(
-        "127.0.0.6 - - [{day}/Nov/2026:{time} +0000] \"{method} {path} HTTP/1.1\" {status} 12"
-    );
-    container.at(at).physical("stdout", 'F', text.as_bytes());
-}
-
-/// The samples of a family, by its labels but those in `without`.
-async fn samples(sidecar: &Sidecar, name: &str, labels: &[&str]) -> Counts {
-    let page = sidecar.page().await;
-    let mut samples = Counts::new();
-    for line in page.lines() {
-        let Some((found, value)) = line
-            .strip_prefix(name)
-            .and_then(|rest| rest.rsplit_once(' '))
-        else {
-            continue;
-        };
-        let Some(found) = found
-            .strip_prefix('{')
-            .and_then(|found| found.strip_suffix('}'))
-        else {
-            continue;
-        };
-        let value_of = |label: &&str| {
-            let mut pairs = found.split("\",").map(|pair| pair.trim_end_matches('"'));
-            let named = pairs.find_map(|pair| pair.strip_prefix(&format!("{label}=\"")));
-            named
-                .unwrap_or_else(|| panic!("{line} has no {label}"))
-                .to_owned()
-        };
-        let key: Vec<String> = labels.iter().map(value_of).collect();
-        *samples.entry(key.join(" ")).or_default() += value.parse::<u64>().unwrap();
-    }
-    samples
-}
 
 /// Waits until the samples are these, and then for a while whether they stay so.
 async fn has_exactly(sidecar: &Sidecar, name: &str, labels: &[&str], expected: &Counts) {
@@ -91,10 +47,6 @@ async fn has_exactly(sidecar: &Sidecar, name: &str, labels: &[&str], expected: &
     }
 }
 
-const ROUTE: &str = "/v2/projects/{project}/composite-apps/{compositeApp}/{compositeAppVersion}\
-                     /deployment-intent-groups/{deploymentIntentGroup}/instantiate";
-const PATH: &str = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1/instantiate";
-
 /// After a restart, requests from before it are heard of again and wait for their lines: nothing may
 /// have come of it when that is over.
 async fn known_requests_have_waited() {
@@ -104,84 +56,6 @@ async fn known_requests_have_waited() {
     })
     .await;
 }
-
-/// One request for each way to hear of one: the bodies of its spans, and what is to be counted.
-struct Mix {
-    bodies: Vec<Vec<u8>>,
-    expected: Counts,
-}
-
-impl Mix {
-    fn new(setup: &Setup, rounds: u64) -> Self {
-        let (mut service, mut proxy) = (setup.service(), setup.pod.container("istio-proxy"));
-        let mut mix = Counts::new();
-        let mut bodies = Vec::new();
-        service.ago(120 * SECOND).logrus("started");
-        for round in 0..rounds {
-            let start = now() - (100 - round % 80) * 1_000_000_000;
-            let request =
-                |number: u64| Request::new(round * 10 + number, start + number * 50_000_000);
-            let line = |service: &mut Container, request: &Request, status| {
-                access_line(
-                    service,
-                    "POST",
-                    PATH,
-                    status,
-                    request.start + TAKES + 1_000_000,
-                );
-            };
-            let mut expect = |class: &str, route: &str, action: &str, method: &str| {
-                let key = format!("{route} {action} {method} {class}");
-                *mix.entry(key).or_default() += 1;
-            };
-            // told by all: records of begin and end, span, access line
-            let all = request(0);
-            proxy.at(all.start).says(&all.access_start(), "");
-            proxy.at(all.start + TAKES).says(&all.access(), "");
-            bodies.push(all.body());
-            line(&mut service, &all, 202);
-            expect("2xx", ROUTE, "instantiate", "POST");
-            // around the proxy: the access line says the status
-            let around = request(1);
-            bodies.push(around.body());
-            line(&mut service, &around, 409);
-            expect("4xx", ROUTE, "instantiate", "POST");
-            // not sampled: no span
-            let unsampled = request(2);
-            proxy
-                .at(unsampled.start + TAKES)
-                .says(&unsampled.access(), "");
-            line(&mut service, &unsampled, 202);
-            expect("2xx", ROUTE, "instantiate", "POST");
-            // nobody but the access line: no such route
-            access_line(
-                &mut service,
-                "GET",
-                "/v2/nothing/secret?x=1",
-                404,
-                start + 400_000_000,
-            );
-            expect("4xx", "unmatched", "unmatched", "GET");
-            // the handler panicked: a span, and no access line
-            let panicked = request(4);
-            bodies.push(panicked.body());
-            expect("unknown", ROUTE, "instantiate", "POST");
-            // the proxy answered by itself
-            let unanswered = request(5);
-            let record = unanswered.access().replace(":202", ":503");
-            proxy.at(unanswered.start + TAKES).says(&record, "");
-            expect("5xx", ROUTE, "instantiate", "POST");
-            access_line(&mut service, "GET", "/metrics", 200, start + 600_000_000);
-            expect("2xx", "/metrics", "scrape", "GET");
-        }
-        Self {
-            bodies,
-            expected: mix,
-        }
-    }
-}
-
-const LABELS: [&str; 4] = ["route", "action", "method", "status_class"];
 
 #[tokio::test]
 async fn a_request_is_counted_once_whoever_tells_of_it() {
@@ -210,6 +84,10 @@ async fn a_request_is_counted_once_whoever_tells_of_it() {
         (requests.iter().filter(status).count() == 7).then_some(())
     })
     .await;
+    let flying = sidecar
+        .metric("emco_requests_in_flight", &["action=\"instantiate\""])
+        .await;
+    assert_eq!(flying, 7);
     // nothing is counted again after a restart, and nothing is forgotten
     sidecar.is_level().await;
     let labels = ["level"];
@@ -229,6 +107,7 @@ async fn a_request_is_counted_once_whoever_tells_of_it() {
         .metric("emco_request_duration_seconds_count", &[])
         .await;
     assert_eq!(again, timed);
+    assert_eq!(sidecar.metric("emco_requests_in_flight", &[]).await, flying);
 }
 
 /// What one service said in a recording: the lines of its container, its proxy's records, the bodies

@@ -9,6 +9,7 @@ mod forward;
 mod go;
 mod jaeger;
 mod lock;
+mod openmetrics;
 mod recipe;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(crate) enum Peer {
     Elasticsearch,
     /// Prometheus with promtool.
     Prometheus,
+    /// The reference parser of `OpenMetrics`.
+    Openmetrics,
     /// Jaeger.
     Jaeger,
     /// The OpenTelemetry Collector.
@@ -46,10 +49,11 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// All of them; what takes long comes last.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Forward,
         Self::Elasticsearch,
         Self::Prometheus,
+        Self::Openmetrics,
         Self::Jaeger,
         Self::Collector,
     ];
@@ -60,6 +64,7 @@ impl Peer {
             Self::Forward => "forward",
             Self::Elasticsearch => "elasticsearch",
             Self::Prometheus => "prometheus",
+            Self::Openmetrics => "openmetrics",
             Self::Jaeger => "jaeger",
             Self::Collector => "collector",
         }
@@ -86,6 +91,9 @@ impl Peer {
                     ]
                 }
             }
+            Self::Openmetrics => {
+                const { &[tool("python3", "python3"), tool("pip3", "python3-pip")] }
+            }
             // Debian's Go is too old.
             Self::Jaeger | Self::Collector => &[],
         }
@@ -97,6 +105,7 @@ impl Peer {
             Self::Forward => forward::install(directory),
             Self::Elasticsearch => elasticsearch::install(directory),
             Self::Prometheus => Ok(()),
+            Self::Openmetrics => openmetrics::install(directory),
             Self::Jaeger => jaeger::install(directory),
             Self::Collector => collector::install(directory),
         }
