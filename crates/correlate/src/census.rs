@@ -274,6 +274,9 @@ impl Line {
 
 /// Appends `path` without its percent escapes: span names have none.
 fn unescape(path: &str, out: &mut Vec<u8>) {
+    if !path.contains('%') {
+        return out.extend_from_slice(path.as_bytes());
+    }
     let mut rest = path.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         let escaped = tail.first_chunk().filter(|_| *byte == b'%');

@@ -1,7 +1,5 @@
 //! Lines by level, and what was concluded about them.
 
-use std::collections::HashMap;
-
 use model::line::Severity;
 use model::time::UnixNanos;
 use model::verdict::{Outcome, Rule, Verdict};
@@ -26,13 +24,16 @@ const VERDICTS: Spec = Spec {
     bounds: &[],
 };
 
+const LEVELS: usize = Severity::Fatal as usize + 1;
+const OUTCOMES: usize = Outcome::None as usize + 1;
+
 /// Counts lines.
 #[derive(Debug)]
 pub(crate) struct LineCounts {
     lines: Family,
     verdicts: Family,
-    levels: HashMap<Severity, Cell>,
-    concluded: HashMap<(Outcome, Rule), Cell>,
+    levels: [Option<Cell>; LEVELS],
+    concluded: [[Option<Cell>; Rule::ALL.len()]; OUTCOMES],
 }
 
 impl LineCounts {
@@ -50,8 +51,8 @@ impl LineCounts {
         Ok(Self {
             lines: family(&LINES)?,
             verdicts: family(&VERDICTS)?,
-            levels: HashMap::new(),
-            concluded: HashMap::new(),
+            levels: [None; LEVELS],
+            concluded: [[None; Rule::ALL.len()]; OUTCOMES],
         })
     }
 
@@ -62,12 +63,12 @@ impl LineCounts {
         level: Severity,
         now: UnixNanos,
     ) -> Option<Cell> {
-        if let Some(cell) = self.levels.get(&level) {
-            return Some(*cell);
+        let known = self.levels.get_mut(level as usize)?;
+        if known.is_none() {
+            let handle = self.lines.series(tally, &[level.name()], now);
+            *known = handle.map(|handle| handle.cell());
         }
-        let handle = self.lines.series(tally, &[level.name()], now)?;
-        self.levels.insert(level, handle.cell());
-        Some(handle.cell())
+        *known
     }
 
     /// What a line with that verdict moves.
@@ -77,13 +78,13 @@ impl LineCounts {
         verdict: &Verdict,
         now: UnixNanos,
     ) -> Option<Cell> {
-        let kind = (verdict.outcome, verdict.rule);
-        if let Some(cell) = self.concluded.get(&kind) {
-            return Some(*cell);
+        let rules = self.concluded.get_mut(verdict.outcome as usize)?;
+        let known = rules.get_mut(verdict.rule as usize)?;
+        if known.is_none() {
+            let values = [verdict.outcome.name(), verdict.rule.name()];
+            let handle = self.verdicts.series(tally, &values, now);
+            *known = handle.map(|handle| handle.cell());
         }
-        let values = [verdict.outcome.name(), verdict.rule.name()];
-        let handle = self.verdicts.series(tally, &values, now)?;
-        self.concluded.insert(kind, handle.cell());
-        Some(handle.cell())
+        *known
     }
 }
