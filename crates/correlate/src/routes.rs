@@ -48,8 +48,18 @@ pub struct Route {
 /// The routes of one service.
 #[derive(Debug, Default)]
 pub struct Routes {
-    http: Vec<(&'static str, Route)>,
+    /// The first one is the root; a path is walked segment by segment.
+    nodes: Vec<Node>,
     rpc: Vec<Route>,
+}
+
+/// What can follow the segments up to here.
+#[derive(Debug, Default)]
+struct Node {
+    literals: Vec<(&'static str, usize)>,
+    parameter: Option<usize>,
+    /// The routes that end here, by method; `*` for any.
+    routes: Vec<(&'static str, Route)>,
 }
 
 impl Routes {
@@ -71,13 +81,42 @@ impl Routes {
 
     /// Routes with a query matcher take any method, but only those that no plain route takes.
     fn add_http(&mut self, method: &'static str, template: &'static str) {
-        let known = |(other, known): &(&str, Route)| {
-            known.template == template && (*other == method || method == "*")
-        };
-        if !self.http.iter().any(known) {
-            let action = action(method, template);
-            self.http.push((method, Route { template, action }));
+        let mut at = 0;
+        for segment in template.split('/') {
+            at = self.child(at, segment);
         }
+        if let Some(node) = self.nodes.get_mut(at)
+            && !node
+                .routes
+                .iter()
+                .any(|(known, _)| *known == method || method == "*")
+        {
+            let action = action(method, template);
+            node.routes.push((method, Route { template, action }));
+        }
+    }
+
+    fn child(&mut self, parent: usize, segment: &'static str) -> usize {
+        if self.nodes.is_empty() {
+            self.nodes.push(Node::default());
+        }
+        let new = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(parent) else {
+            return parent;
+        };
+        let literal = node.literals.iter().find(|(known, _)| *known == segment);
+        let known = match literal {
+            Some((_, known)) => *known,
+            None if segment.starts_with('{') => *node.parameter.get_or_insert(new),
+            None => {
+                node.literals.push((segment, new));
+                new
+            }
+        };
+        if known == new {
+            self.nodes.push(Node::default());
+        }
+        known
     }
 
     fn add_rpc(&mut self, template: &'static str) {
@@ -92,10 +131,29 @@ impl Routes {
     /// The route that serves `method` on `path` (query ignored); case is ignored, too.
     pub fn http(&self, method: &str, path: &str) -> Option<Route> {
         let path = path.split('?').next().unwrap_or_default();
-        let serves = |(own, route): &&(&'static str, Route)| {
-            fits(route.template, path) && (*own == "*" || own.eq_ignore_ascii_case(method))
+        self.walk(0, path.split('/'), method)
+    }
+
+    /// The route behind the remaining segments; a literal goes before a parameter.
+    fn walk<'a>(
+        &self,
+        at: usize,
+        mut rest: impl Iterator<Item = &'a str> + Clone,
+        method: &str,
+    ) -> Option<Route> {
+        let node = self.nodes.get(at)?;
+        let Some(segment) = rest.next() else {
+            let serves =
+                |(own, _): &&(&str, Route)| *own == "*" || own.eq_ignore_ascii_case(method);
+            return node.routes.iter().find(serves).map(|(_, route)| *route);
         };
-        self.http.iter().find(serves).map(|(_, route)| *route)
+        let mut literals = node.literals.iter();
+        let literal = literals.find(|(literal, _)| literal.eq_ignore_ascii_case(segment));
+        let found = literal.and_then(|(_, next)| self.walk(*next, rest.clone(), method));
+        found.or_else(|| {
+            let next = node.parameter.filter(|_| !segment.is_empty())?;
+            self.walk(next, rest, method)
+        })
     }
 
     /// The gRPC method called `method` of `service`, in any case.
@@ -106,23 +164,6 @@ impl Routes {
             })
         };
         self.rpc.iter().find(is).copied()
-    }
-}
-
-/// Whether `path` is one of `template`'s: as many segments, a parameter takes any but an empty one.
-fn fits(template: &str, path: &str) -> bool {
-    let (mut expected, mut actual) = (template.split('/'), path.split('/'));
-    loop {
-        match (expected.next(), actual.next()) {
-            (None, None) => return true,
-            (Some(literal), Some(segment)) => {
-                let parameter = literal.starts_with('{') && !segment.is_empty();
-                if !parameter && !literal.eq_ignore_ascii_case(segment) {
-                    return false;
-                }
-            }
-            _ => return false,
-        }
     }
 }
 
@@ -251,8 +292,9 @@ mod tests {
             "policy",
         ] {
             let routes = routes(service);
-            assert!(routes.http.len() > 1, "{service}");
-            for (method, route) in &routes.http {
+            let known: Vec<_> = routes.nodes.iter().flat_map(|node| &node.routes).collect();
+            assert!(known.len() > 1, "{service}");
+            for (method, route) in known {
                 let path = route.template.replace(['{', '}'], "");
                 let found = routes.http(method, &path).unwrap();
                 assert_eq!(

@@ -4,6 +4,7 @@
 //! kept, so the table is as large as what is exposed.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The table; clones are handles to the same one.
@@ -12,8 +13,9 @@ pub struct SideTable {
     families: Arc<Mutex<HashMap<&'static str, Family>>>,
 }
 
-/// Series by their label values, in the order of the label names.
-type Family = HashMap<Box<[String]>, Extras>;
+/// Series by the hash of their label values, in the order of the label names: two of one family do
+/// not meet in 64 bits.
+type Family = HashMap<u64, Extras>;
 
 /// What is known about one series besides its values; clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ impl SideTable {
     /// Where the exemplars of a series of `family` (the name as registered) go; the series is noted
     /// when it is asked for first. `values` stand in the order of their label names.
     pub fn series(&self, family: &'static str, values: &[&str], created_seconds: f64) -> Extras {
-        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let values = hash(values.iter().copied());
         let mut families = self.lock();
         let series = families.entry(family).or_default().entry(values);
         let extras = series.or_insert_with(|| Extras {
@@ -66,8 +68,7 @@ impl Lookup<'_> {
     /// The series with the label values that `values` gives.
     pub(crate) fn find<'a>(&self, values: impl Iterator<Item = &'a str>) -> Option<&Extras> {
         let family = self.0?;
-        let values: Box<[String]> = values.map(str::to_owned).collect();
-        family.get(&values)
+        family.get(&hash(values))
     }
 }
 
@@ -96,4 +97,10 @@ impl Extras {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn hash<'a>(values: impl Iterator<Item = &'a str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.for_each(|value| value.hash(&mut hasher));
+    hasher.finish()
 }
