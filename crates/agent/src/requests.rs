@@ -31,6 +31,10 @@ pub(crate) struct Requests {
     waiting: VecDeque<Settled>,
     known: HashSet<DocumentId>,
     order: VecDeque<DocumentId>,
+    /// Parents of the spans that were told of: a record of a proxy that comes later is of the same
+    /// request.
+    parents: HashSet<DocumentId>,
+    parents_order: VecDeque<DocumentId>,
     memory: Option<SpanMemory>,
     /// Requests that ended before were counted by a process before this one.
     counted_until: UnixNanos,
@@ -84,6 +88,8 @@ impl Requests {
             waiting: VecDeque::new(),
             known: HashSet::new(),
             order: VecDeque::new(),
+            parents: HashSet::new(),
+            parents_order: VecDeque::new(),
             counted_until: UnixNanos(0),
             memory: None,
         };
@@ -338,7 +344,13 @@ impl Requests {
         let id = |span: SpanId| DocumentId::Request(ended.trace, span);
         // several requests may have the same caller, but not the same record of a proxy
         let parent = ended.parent.map(id);
-        let known = parent.is_some_and(|parent| self.known.contains(&parent));
+        let known = match parent {
+            Some(parent) => {
+                remember(&mut self.parents, &mut self.parents_order, parent);
+                self.known.contains(&parent)
+            }
+            None => !ended.traced && self.parents.contains(&id(ended.span)),
+        };
         let front = ended.front.filter(|front| *front != ended.span).map(id);
         let front_is_new = front.is_none_or(|front| self.remember(front));
         self.remember(id(ended.span)) && front_is_new && !known
@@ -346,17 +358,26 @@ impl Requests {
 
     /// Answers whether the document was new.
     fn remember(&mut self, id: DocumentId) -> bool {
-        if !self.known.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        true
+        remember(&mut self.known, &mut self.order, id)
     }
+}
+
+/// Answers whether `id` was new; the oldest makes room.
+fn remember(
+    known: &mut HashSet<DocumentId>,
+    order: &mut VecDeque<DocumentId>,
+    id: DocumentId,
+) -> bool {
+    if !known.insert(id) {
+        return false;
+    }
+    order.push_back(id);
+    if order.len() > REMEMBERED_MAX
+        && let Some(oldest) = order.pop_front()
+    {
+        known.remove(&oldest);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -449,6 +470,16 @@ mod tests {
             1,
             "its span is forgotten"
         );
+    }
+
+    #[test]
+    fn a_proxy_whose_record_comes_late_tells_of_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = RequestEnded {
+            traced: false,
+            ..proxied(ended(1, 9), 9)
+        };
+        assert_eq!(told(dir.path(), &[child(ended(1, 2), 9), record]), 1);
     }
 
     #[test]
