@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::collector::Collector;
 use super::sink::Sink;
+use super::spans::{Body, Sender};
 use super::statistics::{Samples, from_count};
 use super::subject::{Bench, Peers, write_line};
 use crate::demo::lab::{Feeds, Lab};
@@ -35,21 +37,30 @@ pub(super) fn starts(bench: &Bench<'_>, runs: u32) -> Result<Samples> {
         .collect()
 }
 
+/// So that every peer has been spoken to.
+const SPAN: &[u8] = br#"[{"traceId":"463ac35c9f6413ad48485a3953bb6124","id":"a2fb4a1d1a96d312","timestamp":1795406976147291,"duration":1,"name":"resourcesready","localEndpoint":{"serviceName":"orchestrator.emco"}}]"#;
+
 /// Memory in bytes and wake-ups a second of sidecars that rest side by side, all peers connected.
 pub(super) fn rest(bench: &Bench<'_>, lab: &Path, runs: u32) -> Result<(Samples, Samples)> {
     let home = bench.folder("rest")?;
     let lab = Lab::start(lab, &home, &Feeds::default())?;
+    let collector = Collector::start()?;
     let peers = Peers {
         hub: Some(lab.http),
         forward: Some(lab.forward),
         elastic: Some(lab.http),
+        otlp: Some(collector.address()),
+        otlp_noise: None,
     };
+    let mut span = [Body::read(SPAN.to_vec())?];
     let mut sidecars = Vec::new();
     for run in 0..runs {
         let folder = bench.folder(&format!("rest/{run}"))?;
         let (pod, log) = Bench::pod(&folder)?;
         write_line(&log, "{\"level\":\"info\",\"msg\":\"a line\"}")?;
-        sidecars.push(bench.start(&folder, &pod, peers)?);
+        let sidecar = bench.start(&folder, &pod, peers)?;
+        Sender::new(sidecar.settings().spans)?.send(&mut span, 1)?;
+        sidecars.push(sidecar);
     }
     interrupt::wait(SETTLE)?;
     let switches = |pid| proc::voluntary_switches(pid).context("read the switches of a sidecar");

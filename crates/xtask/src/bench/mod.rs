@@ -4,19 +4,23 @@
 //! |---|---|
 //! | `full_job_lines_per_core_second` | recorded lines repeated in one file, one forward lane, a counting sink; CPU of the process until the sink has all of them |
 //! | `evidence_spans_per_core_second` | recorded bodies repeated with new ids and times; CPU of the process until the last answer |
-//! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and both lanes connected, nothing to do, 30 s |
+//! | `otlp_spans_per_core_second` | the same, exported to a receiver that counts; CPU of the process until it has all of them |
+//! | `otlp_noise_spans_per_core_second` | the same, with nine of ten spans dropped by the noise rules |
+//! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and all lanes connected, nothing to do, 30 s |
 //! | `start_ms` | from the start of the process to its first read of a log that is there |
 //! | `binary_bytes` | size of what ships |
 //!
 //! CPU time is the kernel's (`/proc/<pid>/stat`, 10 ms steps), memory is `VmRSS`, a wake-up is a
 //! voluntary context switch of any thread.
 
+mod collector;
 mod idle;
 mod lines;
 mod sink;
 mod spans;
 mod statistics;
 mod subject;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +35,7 @@ use crate::folder::Folder;
 use crate::{dist, say};
 use statistics::Samples;
 use subject::Bench;
+use traces::Noise;
 
 /// What `cargo xtask bench` is told.
 #[derive(Debug, clap::Args)]
@@ -79,6 +84,7 @@ enum Output {
 enum Figure {
     Lines,
     Spans,
+    Otlp,
     Idle,
     Start,
 }
@@ -130,6 +136,14 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         say::note(format_args!("measuring {} spans", args.spans));
         let samples = spans::measure(&bench, args.runs, args.spans)?;
         figures.push(("evidence_spans_per_core_second", samples));
+    }
+    if wants(Figure::Otlp) {
+        say::note(format_args!("measuring {} spans exported", args.spans));
+        let all = traces::measure(&bench, args.runs, args.spans, Noise::Kept)?;
+        figures.push(("otlp_spans_per_core_second", all));
+        say::note(format_args!("measuring {} spans, mostly noise", args.spans));
+        let few = traces::measure(&bench, args.runs, args.spans, Noise::Dropped)?;
+        figures.push(("otlp_noise_spans_per_core_second", few));
     }
     figures.push((
         "binary_bytes",

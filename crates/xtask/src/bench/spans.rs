@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 
 use super::sink::Sink;
@@ -16,6 +16,7 @@ use crate::proc;
 
 const BODIES_BYTES_MAX: u64 = 256 << 20;
 const TRACE: &[u8] = b"\"traceId\":\"";
+const READ: &[u8] = b"\"name\":\"etcdserverpb.kv/range\"";
 const TIME: &[u8] = b"\"timestamp\":";
 /// Digits of a time in microseconds, from 2001 to 2286.
 const TIME_DIGITS: usize = 16;
@@ -31,17 +32,18 @@ pub(super) fn measure(bench: &Bench<'_>, runs: u32, spans: u64) -> Result<Sample
             let (pod, _) = Bench::pod(&folder)?;
             let mut sidecar = bench.start(&folder, &pod, Peers::only(&sink))?;
             let pid = sidecar.id()?;
-            let sent = send(sidecar.settings().spans, &mut bodies, spans)?;
+            let mut sender = Sender::new(sidecar.settings().spans)?;
+            sender.send(&mut bodies, spans)?;
             let seconds = proc::cpu_seconds(pid).context("read the CPU time of the sidecar")?;
             sidecar.stop()?;
             std::fs::remove_dir_all(&folder).context("remove the files of a run")?;
-            Ok(from_count(sent) / seconds)
+            Ok(from_count(sender.sent()) / seconds)
         })
         .collect()
 }
 
 /// The bodies that the service's own exporter sent.
-fn bodies(corpus: &Path) -> Result<Vec<Body>> {
+pub(super) fn bodies(corpus: &Path) -> Result<Vec<Body>> {
     let folder = corpus.join("spans");
     let bundle = format!("{SERVICE}.emco.bodies.gz");
     let mut all = Vec::new();
@@ -76,36 +78,67 @@ fn gunzip(path: &Path) -> Result<MultiGzDecoder<BufReader<File>>> {
     Ok(MultiGzDecoder::new(BufReader::new(file)))
 }
 
-/// Sends bodies with new ids and times of now over one connection until there were `spans`.
-fn send(address: SocketAddr, bodies: &mut [Body], spans: u64) -> Result<u64> {
-    let stream = TcpStream::connect(address).context("connect to the sidecar")?;
-    stream.set_nodelay(true).context("set up the connection")?;
-    stream
-        .set_read_timeout(Some(ANSWER_BOUND))
-        .context("set up the connection")?;
-    let mut answers = BufReader::new(stream.try_clone().context("share the connection")?);
-    let mut requests = stream;
-    let mut sent = 0;
-    for round in 0_u16.. {
-        for body in bodies.iter_mut() {
-            body.renew(round, now_micros())?;
-            sent += body.spans();
+/// Sends bodies over one connection.
+pub(super) struct Sender {
+    address: SocketAddr,
+    requests: TcpStream,
+    answers: BufReader<TcpStream>,
+    /// How often all bodies were sent, and how many of the next round.
+    round: u16,
+    next: usize,
+    sent: u64,
+}
+
+impl Sender {
+    /// Connects.
+    pub(super) fn new(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).context("connect to the sidecar")?;
+        stream.set_nodelay(true).context("set up the connection")?;
+        stream
+            .set_read_timeout(Some(ANSWER_BOUND))
+            .context("set up the connection")?;
+        Ok(Self {
+            address,
+            answers: BufReader::new(stream.try_clone().context("share the connection")?),
+            requests: stream,
+            round: 0,
+            next: 0,
+            sent: 0,
+        })
+    }
+
+    /// How many spans were sent.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Sends bodies with new ids and times of now until there were `spans` in all.
+    pub(super) fn send(&mut self, bodies: &mut [Body], spans: u64) -> Result<()> {
+        while self.sent < spans {
+            let Some(body) = bodies.get_mut(self.next) else {
+                ensure!(self.next > 0, "there are no bodies");
+                self.next = 0;
+                let next = self.round.checked_add(1);
+                self.round = next.context("the recorded spans are too few to be repeated")?;
+                continue;
+            };
+            self.next += 1;
+            body.renew(self.round, now_micros())?;
+            self.sent += body.spans();
             let head = format!(
-                "POST /api/v2/spans HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+                "POST /api/v2/spans HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\n\r\n",
+                self.address,
                 body.bytes.len()
             );
-            requests
+            self.requests
                 .write_all(head.as_bytes())
-                .and_then(|()| requests.write_all(&body.bytes))
+                .and_then(|()| self.requests.write_all(&body.bytes))
                 .context("send spans")?;
-            accepted(&mut answers)?;
-            if sent >= spans {
-                return Ok(sent);
-            }
+            accepted(&mut self.answers)?;
         }
+        Ok(())
     }
-    bail!("the recorded spans are too few to be repeated")
 }
 
 /// Reads one answer without a body.
@@ -133,17 +166,20 @@ fn accepted(answers: &mut impl BufRead) -> Result<()> {
 }
 
 /// A recorded body that can be sent again and again.
-#[derive(Debug)]
-struct Body {
+#[derive(Clone, Debug)]
+pub(super) struct Body {
     bytes: Vec<u8>,
     /// Where the trace id of each span begins.
     traces: Vec<usize>,
     /// Where each time begins, and what it was.
     times: Vec<(usize, u64)>,
+    /// Spans that are reads from etcd.
+    noise: u64,
 }
 
 impl Body {
-    fn read(bytes: Vec<u8>) -> Result<Self> {
+    /// Notes where what is renewed stands.
+    pub(super) fn read(bytes: Vec<u8>) -> Result<Self> {
         let traces = positions(&bytes, TRACE);
         let mut times = Vec::new();
         for at in positions(&bytes, TIME) {
@@ -152,14 +188,21 @@ impl Body {
             times.push((at, digits.parse().context("a time is no number")?));
         }
         Ok(Self {
+            noise: positions(&bytes, READ).len() as u64,
             bytes,
             traces,
             times,
         })
     }
 
-    fn spans(&self) -> u64 {
+    /// How many spans it holds.
+    pub(super) fn spans(&self) -> u64 {
         self.traces.len() as u64
+    }
+
+    /// How many of them are reads from etcd.
+    pub(super) const fn noise(&self) -> u64 {
+        self.noise
     }
 
     /// Gives the spans trace ids of their own and moves them so that the last begins at `now`.

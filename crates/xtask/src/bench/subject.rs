@@ -33,6 +33,9 @@ pub(super) struct Peers {
     pub(super) forward: Option<SocketAddr>,
     /// An Elasticsearch.
     pub(super) elastic: Option<SocketAddr>,
+    /// A receiver of traces, and what is said about noise.
+    pub(super) otlp: Option<SocketAddr>,
+    pub(super) otlp_noise: Option<&'static str>,
 }
 
 impl Peers {
@@ -88,7 +91,8 @@ impl<'a> Bench<'a> {
             hub: peers.hub,
             forward: peers.forward,
             elastic: peers.elastic,
-            otlp: None,
+            otlp: peers.otlp,
+            otlp_noise: peers.otlp_noise,
         };
         let mut sidecar = Sidecar::start(self.program, folder, settings)?;
         sidecar.wait_until_up()?;

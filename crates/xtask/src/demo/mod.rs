@@ -13,7 +13,7 @@ mod args;
 mod beside;
 pub(crate) mod build;
 pub(crate) mod corpus;
-mod exposition;
+pub(crate) mod exposition;
 mod judge;
 mod kills;
 pub(crate) mod lab;

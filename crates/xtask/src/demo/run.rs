@@ -98,6 +98,7 @@ impl<'a> Run<'a> {
                 forward: has(LaneName::Forward).then_some(forward),
                 elastic: has(LaneName::Elastic).then_some(elastic),
                 otlp: Some(lab.http),
+                otlp_noise: None,
             };
             sidecars.push(Sidecar::start(&programs.observer, folder, settings)?);
         }

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) elastic: Option<SocketAddr>,
     /// A receiver of OTLP over HTTP to send traces to.
     pub(crate) otlp: Option<SocketAddr>,
+    /// What it is told about noise, as a YAML mapping.
+    pub(crate) otlp_noise: Option<&'static str>,
 }
 
 impl Settings {
@@ -65,6 +67,9 @@ impl Settings {
         if let Some(address) = self.otlp {
             yaml += "  otlp:\n";
             yaml += &pairs(&[("    url", &url(address))]);
+            if let Some(noise) = self.otlp_noise {
+                yaml += &["    noise: ", noise, "\n"].concat();
+            }
         }
         yaml
     }
@@ -93,6 +98,7 @@ mod tests {
             forward: Some(address(4)),
             elastic: Some(address(3)),
             otlp: Some(address(5)),
+            otlp_noise: Some("{scrapes: 0}"),
         };
         assert_eq!(
             settings.to_yaml(),
@@ -116,6 +122,7 @@ lanes:
     url: "http://127.0.0.1:3"
   otlp:
     url: "http://127.0.0.1:5"
+    noise: {scrapes: 0}
 "#
         );
     }
