@@ -12,6 +12,7 @@ use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
 use crate::metrics::DependencyCalls;
+use crate::span_fates::Judge;
 use crate::span_lookup::SpanMemory;
 use crate::span_store::SpanStore;
 
@@ -40,10 +41,11 @@ pub(crate) struct LedgerSink {
     export_delay: Duration,
     /// When the spans of this piece came.
     at: Option<UnixNanos>,
-    /// What the exporter of spans wants to be remembered, where there is one.
+    /// What the exporter of spans wants to know, where there is one.
     memory: Option<SpanMemory>,
     /// Counts calls, where they are to be counted.
     calls: Option<DependencyCalls>,
+    fates: Option<(Judge, SpanStore)>,
 }
 
 impl LedgerSink {
@@ -54,6 +56,7 @@ impl LedgerSink {
             at: None,
             memory: None,
             calls: None,
+            fates: None,
         }
     }
 
@@ -61,6 +64,15 @@ impl LedgerSink {
     pub(crate) fn counting(self, calls: DependencyCalls) -> Self {
         Self {
             calls: Some(calls),
+            ..self
+        }
+    }
+
+    /// Judges spans for the exporter as they arrive, if there is one, and tells the store of it.
+    pub(crate) fn judging(self, store: &SpanStore) -> Self {
+        let judge = |noise| (Judge::new(noise), store.clone());
+        Self {
+            fates: store.noise().map(judge),
             ..self
         }
     }
@@ -94,11 +106,29 @@ impl SpanSink for LedgerSink {
         self.ledger.lock().span(span, at);
     }
 
+    fn span_at(&mut self, span: &SpanFacts<'_>, at: u32) {
+        if let Some((judge, _)) = &mut self.fates {
+            judge.span(span, at);
+        }
+        self.span(span);
+    }
+
+    fn nameless_at(&mut self, at: u32) {
+        if let Some((judge, _)) = &mut self.fates {
+            judge.nameless(at);
+        }
+    }
+
     fn end_of_piece(&mut self) {
         if let (Some(calls), Some(at)) = (&mut self.calls, self.at.take()) {
             calls.end_of_piece(at);
         }
         self.at = None;
+        if let Some((judge, store)) = &mut self.fates
+            && let Some(noise) = store.judged(judge.take())
+        {
+            judge.set(noise);
+        }
     }
 
     fn gap(&mut self, from: UnixNanos, to: UnixNanos) {

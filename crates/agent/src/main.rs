@@ -26,6 +26,8 @@ mod resume;
 mod rules;
 mod run;
 mod settings;
+mod span_batches;
+mod span_fates;
 mod span_lane;
 mod span_lookup;
 mod span_store;

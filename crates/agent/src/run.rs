@@ -378,7 +378,8 @@ fn receive(
     let calls = DependencyCalls::new(spans.spool().clone());
     let received = (calls.feed(), spans.spool().end());
     if let Some(receiver) = receiver {
-        let sink = Arc::new(std::sync::Mutex::new(sink.counting(calls)));
+        let sink = sink.counting(calls).judging(spans);
+        let sink = Arc::new(std::sync::Mutex::new(sink));
         let journal = SpanJournal::new(spans.clone());
         tokio::spawn(receiver.serve(journal, sink, meter.clone(), background.clone()));
     }

@@ -8,11 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use in_spans::{KIND_SPANS, SpanRun, SpanScratch};
 use model::time::UnixNanos;
-use out_otlp::{Batch, Exporter, Outcome, Rules, Words};
+use out_otlp::{Batch, Exporter, NoiseSettings, Outcome, Rules};
 use prometheus::Registry;
-use spool::{Reader, Spool};
+use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,6 +21,7 @@ use crate::environment;
 use crate::lanes::otlp_settings;
 use crate::renewal::{Renewal, Renewed, renewal};
 use crate::settings::{Lanes, Otlp, Settings};
+use crate::span_batches::{Batches, Next, Take};
 use crate::span_lookup::LedgerLookup;
 use crate::span_store::{Cursor, SpanStore, Taken};
 
@@ -29,8 +29,6 @@ use crate::span_store::{Cursor, SpanStore, Taken};
 const CURSOR: &str = "traces-cursor";
 /// Spans that come one by one leave together: the lane wakes at most that often for them.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Spans looked at in one go, those that are dropped included.
-const LOOK_MAX: u64 = 4_096;
 /// After an error of our own.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -44,11 +42,13 @@ pub(crate) fn open_store(
     state_dir: &Path,
     registry: &Registry,
 ) -> Result<SpanStore> {
-    if lanes.otlp.is_none() {
+    let Some(otlp) = &lanes.otlp else {
         return Ok(SpanStore::of(spool));
-    }
+    };
     let metrics = out_otlp::Metrics::new(registry)?;
-    SpanStore::exported(spool, &state_dir.join(CURSOR), metrics)
+    let store = SpanStore::exported(spool, &state_dir.join(CURSOR), metrics)?;
+    store.set_noise(otlp_settings(otlp)?.noise);
+    Ok(store)
 }
 
 /// A running lane.
@@ -66,7 +66,9 @@ impl SpanLaneHandle {
     /// If they contradict themselves.
     pub(crate) fn renew(&self, settings: &Settings) -> Result<()> {
         if let (Some(otlp), Some(metrics)) = (&settings.lanes.otlp, self.store.metrics()) {
-            self.renewal.renew(means(settings, otlp, metrics)?);
+            let means = means(settings, otlp, metrics)?;
+            self.store.set_noise(means.noise);
+            self.renewal.renew(means);
         }
         Ok(())
     }
@@ -112,11 +114,8 @@ pub(crate) fn spawn(
         limit: means.exporter.batch_spans(),
         means,
         renewed,
-        words: Words::default(),
-        scratch: SpanScratch::default(),
-        lookup,
+        batches: Batches::new(store.clone(), lookup),
         store: store.clone(),
-        reader: None,
         drain: drain.clone(),
     };
     Ok(Some(SpanLaneHandle {
@@ -130,6 +129,7 @@ pub(crate) fn spawn(
 fn means(settings: &Settings, otlp: &Otlp, metrics: out_otlp::Metrics) -> Result<Means> {
     let otlp = otlp_settings(otlp)?;
     Ok(Means {
+        noise: otlp.noise,
         rules: Rules::new(otlp.noise),
         exporter: Exporter::new(otlp, resource(), metrics)
             .context("cannot set up the OTLP destination")?,
@@ -152,6 +152,7 @@ fn resource() -> Vec<(&'static str, String)> {
 /// What settings say of the lane; replaced when they change.
 struct Means {
     exporter: Exporter,
+    noise: NoiseSettings,
     rules: Rules,
     /// Nanoseconds.
     wait: u64,
@@ -161,27 +162,10 @@ struct SpanLane {
     store: SpanStore,
     means: Means,
     renewed: Renewed<Means>,
-    words: Words,
-    scratch: SpanScratch,
-    lookup: LedgerLookup,
+    batches: Batches,
     /// Most spans of the next batch.
     limit: usize,
-    /// Stands at the cursor.
-    reader: Option<Reader>,
     drain: CancellationToken,
-}
-
-/// What there is to do.
-enum Next {
-    /// These spans are done with when the batch is.
-    Batch {
-        batch: Batch,
-        cursor: Cursor,
-        taken: Taken,
-    },
-    /// Nothing before then.
-    Later(UnixNanos),
-    Nothing,
 }
 
 impl SpanLane {
@@ -190,13 +174,18 @@ impl SpanLane {
             if let Some(means) = self.renewed.take() {
                 self.renew(means);
             }
-            match self.next() {
+            let take = Take {
+                due: self.due(),
+                limit: self.limit,
+                rules: &mut self.means.rules,
+            };
+            match self.batches.next(take) {
                 Ok(Next::Batch {
                     batch,
                     cursor,
                     taken,
                 }) => self.export(batch, cursor, taken).await,
-                Ok(Next::Later(due)) => self.sleep(due).await,
+                Ok(Next::Later(arrived)) => self.sleep(arrived.plus(self.means.wait)).await,
                 Ok(Next::Nothing) if self.drain.is_cancelled() => return,
                 Ok(Next::Nothing) => {
                     tokio::select! {
@@ -205,7 +194,7 @@ impl SpanLane {
                     }
                 }
                 Err(error) => {
-                    self.reader = None;
+                    self.batches.start_again();
                     tracing::error!(%error, "spans on disk cannot be read; trying again");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
@@ -216,7 +205,7 @@ impl SpanLane {
     fn renew(&mut self, means: Means) {
         self.means = means;
         self.limit = self.means.exporter.batch_spans();
-        self.reader = None;
+        self.batches.start_again();
     }
 
     async fn sleep(&self, due: UnixNanos) {
@@ -247,12 +236,12 @@ impl SpanLane {
             Ok(Outcome::TooLarge) => {
                 self.limit = (spans / 2).max(1);
                 self.store.give_back(&taken);
-                self.reader = None;
+                self.batches.start_again();
                 tracing::warn!(spans, "a batch of spans is too large for the receiver");
             }
             Err(error) => {
                 self.store.give_back(&taken);
-                self.reader = None;
+                self.batches.start_again();
                 let error = net::chain(&error);
                 tracing::error!(error, "spans cannot be exported; trying again");
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -268,130 +257,5 @@ impl SpanLane {
             return UnixNanos(u64::MAX);
         }
         environment::now().minus(self.means.wait)
-    }
-
-    /// Makes the next batch of what is due.
-    fn next(&mut self) -> Result<Next, spool::Error> {
-        let due = self.due();
-        let mut making = Making::from(self.store.cursor());
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.store.reader(),
-        };
-        while let Some(record) = reader.next()? {
-            if record.at > due.0 {
-                if making.is_nothing() {
-                    return Ok(Next::Later(UnixNanos(record.at).plus(self.means.wait)));
-                }
-                return Ok(making.done());
-            }
-            if making.cursor.position != record.position {
-                // what stood here before is gone
-                making.cursor = Cursor {
-                    position: record.position,
-                    inside: 0,
-                };
-            }
-            let segment = record.position.segment;
-            if record.kind == KIND_SPANS && self.store.waits(segment) {
-                let before = making.seen;
-                let whole = self.fill(record.payload, &mut making);
-                let spans = making.seen - before;
-                self.store.take(segment, spans);
-                making.taken.push((segment, spans));
-                if !whole {
-                    return Ok(making.done());
-                }
-            }
-            making.cursor = Cursor {
-                position: record.next,
-                inside: 0,
-            };
-            if making.batch.len() >= self.limit || making.seen >= LOOK_MAX {
-                self.reader = Some(reader);
-                return Ok(making.done());
-            }
-        }
-        if making.is_nothing() {
-            return Ok(Next::Nothing);
-        }
-        Ok(making.done())
-    }
-
-    /// Puts the spans of a record into the batch; answers whether all had room.
-    fn fill(&mut self, payload: &[u8], making: &mut Making) -> bool {
-        let mut run = match SpanRun::new(payload, making.cursor.inside) {
-            Ok(run) => run,
-            Err(error) => {
-                tracing::error!(error = net::chain(&error), "spans on disk are not read");
-                return true;
-            }
-        };
-        loop {
-            let here = run.offset();
-            let raw = match run.next_span() {
-                Ok(Some(raw)) => raw,
-                Ok(None) => return true,
-                Err(error) => {
-                    tracing::error!(error = net::chain(&error), "spans on disk are damaged");
-                    return true;
-                }
-            };
-            let facts = raw.facts(run.run(), &mut self.scratch);
-            let batch = &mut making.batch;
-            let fits = facts.as_ref().is_none_or(|span| batch.is_of(span.service));
-            if batch.len() >= self.limit || making.seen >= LOOK_MAX || !fits {
-                making.cursor.inside = here;
-                return false;
-            }
-            making.seen += 1;
-            let Some(facts) = facts else {
-                batch.no_ids();
-                continue;
-            };
-            let noise = self.means.rules.judge(&facts, &self.lookup);
-            if let Some((rule, kept)) = noise {
-                batch.noise(rule, kept);
-            }
-            if noise.is_none_or(|(_, kept)| kept)
-                && let Some(span) = raw.whole(run.run())
-            {
-                batch.push(&span, &mut self.words, &self.lookup);
-            }
-        }
-    }
-}
-
-/// A batch in the making.
-struct Making {
-    batch: Batch,
-    cursor: Cursor,
-    taken: Taken,
-    seen: u64,
-    from: Cursor,
-}
-
-impl Making {
-    fn from(cursor: Cursor) -> Self {
-        Self {
-            batch: Batch::new(),
-            cursor,
-            taken: Taken::new(),
-            seen: 0,
-            from: cursor,
-        }
-    }
-
-    /// Whether there is nothing to send and nothing to step over.
-    fn is_nothing(&self) -> bool {
-        self.seen == 0 && self.cursor == self.from
-    }
-
-    fn done(self) -> Next {
-        Next::Batch {
-            batch: self.batch,
-            cursor: self.cursor,
-            taken: self.taken,
-        }
     }
 }

@@ -36,13 +36,17 @@ impl SpanMemory {
     /// A span came in.
     pub(crate) fn span(&self, span: &SpanFacts<'_>) {
         if span.kind == SpanKind::Unset && span.name == POLL {
-            let mut memory = self.lock();
-            if memory.polls.insert(span.trace) {
-                memory.polls_order.push_back(span.trace);
-            }
-            if let Some(oldest) = overdue(&mut memory.polls_order, POLLS_MAX) {
-                memory.polls.remove(&oldest);
-            }
+            self.poll(span.trace);
+        }
+    }
+
+    fn poll(&self, trace: TraceId) {
+        let mut memory = self.lock();
+        if memory.polls.insert(trace) {
+            memory.polls_order.push_back(trace);
+        }
+        if let Some(oldest) = overdue(&mut memory.polls_order, POLLS_MAX) {
+            memory.polls.remove(&oldest);
         }
     }
 
@@ -81,11 +85,22 @@ fn overdue<K: Copy + Eq + Hash>(order: &mut VecDeque<K>, most: usize) -> Option<
 pub(crate) struct LedgerLookup {
     ledger: SharedLedger,
     memory: SpanMemory,
+    /// The trace that was asked for last, and whether it is a poll.
+    last: Mutex<Option<(TraceId, bool)>>,
 }
 
 impl LedgerLookup {
     pub(crate) const fn new(ledger: SharedLedger, memory: SpanMemory) -> Self {
-        Self { ledger, memory }
+        Self {
+            ledger,
+            memory,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Forgets what was asked for: more may be known by now.
+    pub(crate) fn refresh(&mut self) {
+        *self.last.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -114,7 +129,18 @@ impl Lookup for LedgerLookup {
     }
 
     fn is_metrics_poll(&self, trace: TraceId) -> bool {
-        self.memory.lock().polls.contains(&trace)
+        // spans of a trace come together
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, is_poll)) = last.filter(|(known, _)| *known == trace) {
+            return is_poll;
+        }
+        let known = self.memory.lock().polls.contains(&trace);
+        let is_poll = known || self.ledger.lock().is_poll(trace);
+        if is_poll && !known {
+            self.memory.poll(trace);
+        }
+        *last = Some((trace, is_poll));
+        is_poll
     }
 
     fn redact(&self, key: &str, text: &str) -> Option<String> {

@@ -19,10 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result};
 use in_spans::{KIND_SPANS, SpanRun};
 use model::time::UnixNanos;
-use out_otlp::{Dropped, Metrics};
+use out_otlp::{Dropped, Metrics, NoiseSettings};
 use pipeline::{SlotFile, SlotValue};
-use spool::{Position, Reader, Spool};
+use spool::{Position, Spool};
 use tokio::sync::Notify;
+
+use crate::span_fates::{Becomes, Fate, Fates, Record};
 
 const VERSION: u8 = 1;
 
@@ -33,6 +35,16 @@ pub(crate) struct Cursor {
     pub(crate) position: Position,
     /// Where in its run the next span stands.
     pub(crate) inside: u32,
+}
+
+impl Cursor {
+    /// Before the first span of the record there.
+    pub(crate) const fn at(position: Position) -> Self {
+        Self {
+            position,
+            inside: 0,
+        }
+    }
 }
 
 /// Spans that a batch took out of a segment.
@@ -60,6 +72,19 @@ struct State {
     waiting: BTreeMap<u64, u64>,
     /// Spans in batches.
     under_way: u64,
+    fates: Fates,
+    /// How spans are judged that arrive from now on.
+    noise: NoiseSettings,
+    /// The record that was appended last, until its fates are known.
+    appended: Option<Appended>,
+}
+
+/// A record whose spans are not judged yet.
+#[derive(Clone, Copy, Debug)]
+struct Appended {
+    position: Position,
+    next: Position,
+    at: u64,
 }
 
 impl SpanStore {
@@ -91,6 +116,9 @@ impl SpanStore {
             file,
             waiting: BTreeMap::new(),
             under_way: 0,
+            fates: Fates::default(),
+            noise: NoiseSettings::default(),
+            appended: None,
         };
         let exports = Exports {
             state: Mutex::new(state),
@@ -136,7 +164,12 @@ impl SpanStore {
             }
         };
         if let Some(exports) = self.exports.as_ref().filter(|_| spans > 0) {
-            exports.arrived(appended.as_ref().ok().map(|at| at.segment), spans);
+            let appended = appended.as_ref().ok().map(|position| Appended {
+                position: *position,
+                next: self.spool.end(),
+                at: at.0,
+            });
+            exports.arrived(appended, spans);
         }
         appended.map(drop)
     }
@@ -154,11 +187,6 @@ impl SpanStore {
     pub(crate) fn cursor(&self) -> Cursor {
         let exports = self.exports.as_ref();
         exports.map_or_else(Cursor::default, |exports| exports.lock().cursor)
-    }
-
-    /// Reads from the cursor on.
-    pub(crate) fn reader(&self) -> Reader {
-        self.spool.reader(self.cursor().position)
     }
 
     /// Whether spans of the segment wait: it was not thrown away.
@@ -200,6 +228,40 @@ impl SpanStore {
     pub(crate) fn left(&self) -> u64 {
         let exports = self.exports.as_ref();
         exports.map_or(0, |exports| exports.lock().left())
+    }
+
+    /// Spans that arrive from now on are judged like this.
+    pub(crate) fn set_noise(&self, noise: NoiseSettings) {
+        if let Some(exports) = &self.exports {
+            exports.lock().noise = noise;
+        }
+    }
+
+    /// How spans that arrive are judged; `None` if none are exported.
+    pub(crate) fn noise(&self) -> Option<NoiseSettings> {
+        Some(self.exports.as_ref()?.lock().noise)
+    }
+
+    /// The spans of the record that was appended last are judged; answers how the next ones are.
+    pub(crate) fn judged(&self, fates: Arc<[Fate]>) -> Option<NoiseSettings> {
+        let mut state = self.exports.as_ref()?.lock();
+        let noise = state.noise;
+        let appended = state.appended.take()?;
+        let dropped = |fate: &Fate| matches!(fate.of, Becomes::Dropped(_) | Becomes::Nameless);
+        state.fates.add(Record {
+            position: appended.position,
+            next: appended.next,
+            at: appended.at,
+            all_dropped: fates.iter().all(dropped),
+            fates,
+        });
+        Some(noise)
+    }
+
+    /// The fates of the spans of the record at `position`, if they are known.
+    pub(crate) fn fates(&self, position: Position) -> Option<Record> {
+        let state = self.exports.as_ref()?.lock();
+        state.fates.of(position).cloned()
     }
 
     /// Waits until something was appended.
@@ -249,13 +311,14 @@ impl Exports {
     }
 
     /// Spans came and stand in that segment, or nowhere.
-    fn arrived(&self, segment: Option<u64>, spans: u64) {
+    fn arrived(&self, appended: Option<Appended>, spans: u64) {
         self.metrics.received.inc_by(spans);
-        let Some(segment) = segment else {
+        let mut state = self.lock();
+        state.appended = appended;
+        let Some(appended) = appended else {
             return self.metrics.drop(Dropped::NotKept, spans);
         };
-        let mut state = self.lock();
-        *state.waiting.entry(segment).or_default() += spans;
+        *state.waiting.entry(appended.position.segment).or_default() += spans;
         self.show(&state);
         self.news.notify_one();
     }
@@ -265,6 +328,7 @@ impl Exports {
         let spans: u64 = taken.iter().map(|(_, spans)| spans).sum();
         state.under_way = state.under_way.saturating_sub(spans);
         state.cursor = cursor;
+        state.fates.forget_before(cursor.position);
         let behind = state.waiting.split_off(&cursor.position.segment);
         let passed = std::mem::replace(&mut state.waiting, behind);
         let unread: u64 = passed.values().sum();

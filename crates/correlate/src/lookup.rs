@@ -5,6 +5,8 @@ use model::verdict::User;
 
 use crate::callmap::PathName;
 use crate::ledger::Ledger;
+use crate::origin::Kind;
+use crate::origins::poll_roots;
 
 /// What access records say about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,18 @@ impl Ledger {
         (!request.grpc).then_some(Served {
             status: request.status,
             path: request.path_exact.then_some(request.path.as_str()),
+        })
+    }
+
+    /// Whether the trace is a pass of the metrics poller: its root span says so, or it is the only one
+    /// that began when a pass had to begin.
+    pub fn is_poll(&self, trace: TraceId) -> bool {
+        let state = self.state();
+        let poll = || state.map.as_ref().map_or(0, poll_roots);
+        let mut rows = state.origins.of_trace(trace);
+        rows.any(|(_, origin)| match origin.kind {
+            Kind::Root(roots) => roots != 0 && roots == poll(),
+            _ => false,
         })
     }
 
@@ -59,6 +73,44 @@ mod tests {
     const PROXY: SpanId = SpanId([1; 8]);
     const SPAN: SpanId = SpanId([2; 8]);
     const AT: UnixNanos = UnixNanos(1_795_406_976_000_000_000);
+
+    fn root(name: &str, trace: u8, start: UnixNanos) -> SpanFacts<'_> {
+        SpanFacts {
+            trace: TraceId([trace; 16]),
+            span: SpanId([trace; 8]),
+            parent: None,
+            kind: SpanKind::Unset,
+            name,
+            rpc_method: None,
+            rpc_service: None,
+            service: "orchestrator.emco",
+            statement: None,
+            start,
+            duration: 1_000_000,
+            failed: false,
+        }
+    }
+
+    #[test]
+    fn a_pass_of_the_poller_is_known_by_its_root_or_by_its_time() {
+        let mut ledger = Ledger::new(Settings::of("orchestrator"));
+        let second = 1_000_000_000;
+        let at = |seconds: u64| AT.plus(seconds * second);
+        ledger.span(&root("get-metrics", 1, at(0)), at(1));
+        ledger.span(&root("get-metrics", 2, at(15)), at(16));
+        ledger.span(&root("readrefschema", 3, at(15)), at(16));
+        let poll = |ledger: &Ledger, trace| ledger.is_poll(TraceId([trace; 16]));
+        assert!(poll(&ledger, 1) && poll(&ledger, 2) && !poll(&ledger, 3));
+        let call = |trace, start| SpanFacts {
+            kind: SpanKind::Client,
+            parent: Some(SpanId([9; 8])),
+            ..root("resources.find", trace, start)
+        };
+        ledger.span(&call(4, at(22)), at(23));
+        ledger.span(&call(5, at(30).plus(2_000_000)), at(31));
+        assert!(!poll(&ledger, 4), "no pass begins then");
+        assert!(poll(&ledger, 5), "its root span comes later");
+    }
 
     #[test]
     fn a_span_is_found_with_its_request_and_its_person() {

@@ -440,6 +440,11 @@ impl Origins {
     }
 }
 
+/// The goroutine roots of the metrics poller.
+pub(crate) fn poll_roots(map: &CallMap) -> Roots {
+    root_set(POLLER_SPAN, Some(map))
+}
+
 /// The goroutine roots that work inside a root span of that name; all of them if it is unknown.
 fn root_set(name: &str, map: Option<&CallMap>) -> Roots {
     let Some((_, functions)) = ROOT_SPANS.iter().find(|(span, _)| *span == name) else {

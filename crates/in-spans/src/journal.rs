@@ -53,6 +53,15 @@ pub trait SpanSink: Send {
     /// One span, in the order of arrival.
     fn span(&mut self, span: &SpanFacts<'_>);
 
+    /// The same, with the place in its record where the span begins, as [`crate::SpanRun::new`] takes
+    /// it.
+    fn span_at(&mut self, span: &SpanFacts<'_>, _at: u32) {
+        self.span(span);
+    }
+
+    /// A span without ids stands at that place: it is no evidence.
+    fn nameless_at(&mut self, _at: u32) {}
+
     /// A run of spans is complete; a good moment to decide.
     fn end_of_piece(&mut self) {}
 
@@ -164,8 +173,9 @@ pub(crate) fn show(
     scratch: &mut SpanScratch,
 ) -> bool {
     let facts = span.facts(run, scratch);
-    if let Some(facts) = &facts {
-        sink.span(facts);
+    match &facts {
+        Some(facts) => sink.span_at(facts, span.at()),
+        None => sink.nameless_at(span.at()),
     }
     facts.is_some()
 }

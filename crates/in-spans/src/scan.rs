@@ -8,6 +8,8 @@
 //! ids with dropped leading zeros, `null` for anything, numbers as tags, numbers written as strings.
 //! A key that comes twice counts with its last value.
 
+use std::borrow::Cow;
+
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use model::span::Span;
@@ -15,12 +17,12 @@ use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
 use crate::json::{self, Scanner, Stop};
-use crate::text::Text;
-use crate::whole;
+use crate::text::{Part, Text};
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawSpan {
+    at: u32,
     trace: Option<TraceId>,
     id: Option<SpanId>,
     parent: Option<SpanId>,
@@ -33,10 +35,28 @@ pub struct RawSpan {
     timestamp_micros: u64,
     duration_micros: u64,
     failed: bool,
-    /// Where its tags, its annotations and its remote endpoint begin, behind the bracket; 0 = nowhere.
-    pub(crate) tags: u32,
-    pub(crate) annotations: u32,
-    pub(crate) remote: u32,
+}
+
+/// Takes what is no evidence while a span is scanned.
+pub(crate) trait Notes {
+    /// Whether it takes anything; what is not taken is stepped over faster.
+    const WANTED: bool;
+    /// A span begins.
+    fn begin(&mut self) {}
+    /// Its tags begin.
+    fn begin_tags(&mut self) {}
+    /// A tag.
+    fn tag(&mut self, _key: Text, _value: Text) {}
+    /// Its annotations begin.
+    fn begin_annotations(&mut self) {}
+    /// An annotation.
+    fn annotation(&mut self, _micros: u64, _text: Text) {}
+    /// The name of the service on the other side.
+    fn remote(&mut self, _name: Text) {}
+}
+
+impl Notes for () {
+    const WANTED: bool = false;
 }
 
 /// Room for strings that had to be unescaped; re-used from span to span.
@@ -46,6 +66,11 @@ pub struct SpanScratch {
 }
 
 impl RawSpan {
+    /// Where it begins in the run it was scanned in.
+    pub const fn at(&self) -> u32 {
+        self.at
+    }
+
     /// Whether the span has a trace id and an id of its own; without them it is no evidence.
     pub const fn has_ids(&self) -> bool {
         self.trace.is_some() && self.id.is_some()
@@ -71,21 +96,32 @@ impl RawSpan {
         })
     }
 
-    /// The whole span, borrowed from the `run` it was scanned in. `None` if an id is missing.
-    pub fn whole<'a>(&self, run: &'a [u8]) -> Option<Span<'a>> {
+    /// What can be told of the span without its tags, borrowed like [`RawSpan::facts`].
+    pub fn brief<'a>(&self, run: &'a [u8], scratch: &'a mut SpanScratch) -> Option<SpanFacts<'a>> {
+        let bare = Self {
+            rpc_method: None,
+            rpc_service: None,
+            statement: None,
+            ..*self
+        };
+        bare.facts(run, scratch)
+    }
+
+    /// The whole span, but for its tags, annotations and remote endpoint.
+    pub(crate) fn bare<'a>(&self, part: Part<'a>) -> Option<Span<'a>> {
         Some(Span {
             trace: self.trace?,
             span: self.id?,
             parent: self.parent,
             kind: self.kind,
-            name: self.name.meaning(run),
-            service: self.service.meaning(run),
-            remote: whole::remote(run, self.remote),
+            name: self.name.meaning(part),
+            service: self.service.meaning(part),
+            remote: Cow::Borrowed(""),
             start: UnixNanos::from_micros(self.timestamp_micros),
             duration: self.duration_micros.saturating_mul(1000),
             failed: self.failed,
-            tags: whole::tags(run, self.tags),
-            annotations: whole::annotations(run, self.annotations),
+            tags: Vec::new(),
+            annotations: Vec::new(),
         })
     }
 }
@@ -95,15 +131,20 @@ impl RawSpan {
 /// # Errors
 /// [`FaultKind::End`] if `text` ends before the object does: with more bytes it may still be valid.
 /// Everything else is final.
-pub(crate) fn scan_span(text: &[u8], at: usize) -> Result<(RawSpan, usize), Fault> {
-    let (mut result, mut end) = scan(text, at, false);
+pub(crate) fn scan_span(
+    text: &[u8],
+    at: usize,
+    notes: &mut impl Notes,
+) -> Result<(RawSpan, usize), Fault> {
+    let (mut result, mut end) = scan(text, at, false, notes);
     let scanned = text.get(at..end).unwrap_or_default();
     // One pass over all bytes costs less than a look for these two in every string.
     let (control, beyond_ascii) = json::unusual(scanned);
     if control {
-        (result, end) = scan(text, at, true);
+        (result, end) = scan(text, at, true, notes);
     }
-    let span = result.map_err(|stop| fault(end, stop.kind()))?;
+    let mut span = result.map_err(|stop| fault(end, stop.kind()))?;
+    span.at = u32::try_from(at).unwrap_or(u32::MAX);
     if !beyond_ascii {
         return Ok((span, end));
     }
@@ -114,17 +155,28 @@ pub(crate) fn scan_span(text: &[u8], at: usize) -> Result<(RawSpan, usize), Faul
 }
 
 /// Scans once; also answers where the scanner stopped.
-fn scan(text: &[u8], at: usize, strict: bool) -> (Result<RawSpan, Stop>, usize) {
+fn scan(
+    text: &[u8],
+    at: usize,
+    strict: bool,
+    notes: &mut impl Notes,
+) -> (Result<RawSpan, Stop>, usize) {
+    notes.begin();
     let mut scanner = Scanner { text, at, strict };
     let mut span = RawSpan::default();
     let result = scanner
         .expect(b'{', Stop::Object)
-        .and_then(|()| scanner.members(|scanner, key| scanner.span_member(key, &mut span)));
+        .and_then(|()| scanner.members(|scanner, key| scanner.span_member(key, &mut span, notes)));
     (result.map(|()| span), scanner.at)
 }
 
 impl Scanner<'_> {
-    fn span_member(&mut self, key: &[u8], span: &mut RawSpan) -> Result<(), Stop> {
+    fn span_member<N: Notes>(
+        &mut self,
+        key: &[u8],
+        span: &mut RawSpan,
+        notes: &mut N,
+    ) -> Result<(), Stop> {
         match key {
             b"traceId" => span.trace = self.id(trace_id)?,
             b"id" => span.id = self.id(span_id)?,
@@ -152,56 +204,89 @@ impl Scanner<'_> {
             }
             b"tags" if self.peek()? == b'{' => {
                 self.at += 1;
-                span.tags = place(self.at);
-                self.members(|scanner, key| scanner.tag(key, span))?;
+                notes.begin_tags();
+                let text = self.text;
+                self.members_at(|scanner, key| {
+                    let value = key.with(text, |key| scanner.tag::<N>(key, span))?;
+                    if let Some(value) = value {
+                        notes.tag(key, value);
+                    }
+                    Ok(())
+                })?;
             }
-            b"annotations" if self.peek()? == b'[' => self.annotations(span)?,
-            b"remoteEndpoint" if self.peek()? == b'{' => {
-                span.remote = place(self.at + 1);
-                self.value()?;
+            b"annotations" if self.peek()? == b'[' => self.annotations(span, notes)?,
+            b"remoteEndpoint" if N::WANTED && self.peek()? == b'{' => {
+                self.at += 1;
+                self.members(|scanner, key| {
+                    if key == b"serviceName" {
+                        notes.remote(scanner.text_value()?.unwrap_or_default());
+                        return Ok(());
+                    }
+                    scanner.value()
+                })?;
             }
             _ => self.value()?,
         }
         Ok(())
     }
 
+    /// Steps over the value of a tag; answers it where it was looked at.
     #[inline]
-    fn tag(&mut self, key: &[u8], span: &mut RawSpan) -> Result<(), Stop> {
+    fn tag<N: Notes>(&mut self, key: &[u8], span: &mut RawSpan) -> Result<Option<Text>, Stop> {
+        let value;
         match key {
-            b"rpc.method" => span.rpc_method = self.text_value()?,
-            b"rpc.service" => span.rpc_service = self.text_value()?,
-            b"db.statement" => span.statement = self.text_value()?,
+            b"rpc.method" => {
+                value = self.text_value()?;
+                span.rpc_method = value;
+            }
+            b"rpc.service" => {
+                value = self.text_value()?;
+                span.rpc_service = value;
+            }
+            b"db.statement" => {
+                value = self.text_value()?;
+                span.statement = value;
+            }
             b"error" => {
-                let says = self.text_value()?;
+                value = self.text_value()?;
                 span.failed |=
-                    says.is_some_and(|says| says.with(self.text, |says| says != b"false"));
+                    value.is_some_and(|says| says.with(self.text, |says| says != b"false"));
             }
             b"otel.status_code" => {
-                let code = self.text_value()?.unwrap_or_default();
+                value = self.text_value()?;
+                let code = value.unwrap_or_default();
                 span.failed |= code.with(self.text, |code| code.eq_ignore_ascii_case(b"error"));
             }
-            _ => self.value()?,
+            _ if N::WANTED => value = self.text_value()?,
+            _ => {
+                self.value()?;
+                value = None;
+            }
         }
-        Ok(())
+        Ok(value)
     }
 
     /// A handler that panicked says so only in an annotation that begins with `exception`.
-    fn annotations(&mut self, span: &mut RawSpan) -> Result<(), Stop> {
+    fn annotations<N: Notes>(&mut self, span: &mut RawSpan, notes: &mut N) -> Result<(), Stop> {
         self.at += 1;
-        span.annotations = place(self.at);
+        notes.begin_annotations();
         self.elements(|scanner| {
             if scanner.peek()? != b'{' {
                 return scanner.value();
             }
             scanner.at += 1;
+            let (mut micros, mut text) = (0, Text::default());
             scanner.members(|scanner, key| {
-                if key != b"value" {
-                    return scanner.value();
+                match key {
+                    b"value" => text = scanner.text_value()?.unwrap_or_default(),
+                    b"timestamp" if N::WANTED => micros = scanner.micros()?,
+                    _ => scanner.value()?,
                 }
-                let value = scanner.text_value()?.unwrap_or_default();
-                span.failed |= value.bytes(scanner.text).starts_with(b"exception");
                 Ok(())
-            })
+            })?;
+            span.failed |= text.bytes(scanner.text).starts_with(b"exception");
+            notes.annotation(micros, text);
+            Ok(())
         })
     }
 
@@ -211,7 +296,7 @@ impl Scanner<'_> {
     }
 
     /// Microseconds, written as a number or as a string; 0 for what is no time.
-    pub(crate) fn micros(&mut self) -> Result<u64, Stop> {
+    fn micros(&mut self) -> Result<u64, Stop> {
         let text = self.text_value()?.unwrap_or_default();
         let text = std::str::from_utf8(text.bytes(self.text)).unwrap_or_default();
         if let Ok(micros) = text.parse() {
@@ -226,11 +311,6 @@ impl Scanner<'_> {
         )]
         Ok(micros as u64)
     }
-}
-
-/// Runs are shorter than 4 GiB.
-fn place(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(0)
 }
 
 const fn fault(at: usize, kind: FaultKind) -> Fault {

@@ -165,7 +165,7 @@ impl Splitter {
         }
         let text = self.buffer.get(run.start..).unwrap_or_default();
         let at = self.scanned - run.start;
-        let (span, end) = scan_span(text, at).map_err(|fault| Fault {
+        let (span, end) = scan_span(text, at, &mut ()).map_err(|fault| Fault {
             at: fault.at + run.start as u64,
             ..fault
         })?;
@@ -246,7 +246,7 @@ pub(crate) fn scan_run(run: &[u8], mut each: impl FnMut(&RawSpan)) -> Result<(),
         from + rest.iter().take_while(space).count()
     };
     loop {
-        let (span, end) = scan_span(run, skip(at))?;
+        let (span, end) = scan_span(run, skip(at), &mut ())?;
         each(&span);
         at = skip(end);
         match run.get(at) {

@@ -11,6 +11,13 @@ pub(crate) struct Text {
     end: u32,
 }
 
+/// A part of a run that is known to be text, and where it begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Part<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) from: usize,
+}
+
 impl Text {
     // The splitter keeps its buffer below 16 MiB, so positions fit.
     #[inline]
@@ -45,8 +52,10 @@ impl Text {
     }
 
     /// The meaning of the string.
-    pub(crate) fn meaning(self, run: &[u8]) -> Cow<'_, str> {
-        let text = std::str::from_utf8(self.bytes(run)).unwrap_or_default();
+    pub(crate) fn meaning(self, part: Part<'_>) -> Cow<'_, str> {
+        let from = (self.start as usize).wrapping_sub(part.from);
+        let to = ((self.end >> 1) as usize).wrapping_sub(part.from);
+        let text = part.text.get(from..to).unwrap_or_default();
         if !self.is_escaped() {
             return Cow::Borrowed(text);
         }
@@ -69,29 +78,49 @@ impl Text {
 
 /// Appends the meaning of the inside of a valid JSON string. Lone surrogates become U+FFFD.
 fn unescape(text: &str, out: &mut String) {
+    let mut plain = std::mem::take(out).into_bytes();
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('\\') {
-        out.push_str(before);
-        let mut characters = behind.chars();
-        let plain = match characters.next() {
-            Some('b') => '\u{8}',
-            Some('f') => '\u{c}',
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('t') => '\t',
-            Some('u') => {
-                let (character, after) = unescape_unit(characters.as_str());
-                out.push(character);
-                rest = after;
-                continue;
+    loop {
+        let before = plain.len();
+        // escapes stand close to each other, so bytes are moved one by one; no meaning is longer
+        // than its escape
+        plain.resize(before + rest.len(), 0);
+        let mut places = plain.iter_mut().skip(before);
+        let mut bytes = rest.bytes();
+        let mut unit = false;
+        while let Some(byte) = bytes.next() {
+            let meaning = if byte == b'\\' {
+                match bytes.next() {
+                    Some(b'b') => 8,
+                    Some(b'f') => 0xc,
+                    Some(b'n') => b'\n',
+                    Some(b'r') => b'\r',
+                    Some(b't') => b'\t',
+                    Some(b'u') => {
+                        unit = true;
+                        break;
+                    }
+                    Some(itself) => itself,
+                    None => break,
+                }
+            } else {
+                byte
+            };
+            if let Some(place) = places.next() {
+                *place = meaning;
             }
-            Some(itself) => itself,
-            None => break,
-        };
-        out.push(plain);
-        rest = characters.as_str();
+        }
+        let left = places.len();
+        plain.truncate(plain.len() - left);
+        if !unit {
+            break;
+        }
+        let behind = rest.get(rest.len() - bytes.len()..).unwrap_or_default();
+        let (character, after) = unescape_unit(behind);
+        plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = after;
     }
-    out.push_str(rest);
+    *out = String::from_utf8(plain).unwrap_or_default();
 }
 
 /// The character that `\u` followed by `digits` means, and what follows it.

@@ -1,20 +1,16 @@
-//! The parts of a span that are no evidence: all its tags, its annotations, its remote endpoint.
+//! Spans of a record once more, with what is no evidence: all tags, annotations, the remote endpoint.
 //!
-//! What is read here was scanned before: it is known to be right, and where it begins.
+//! Where these stand is noted while a span is scanned; they are read only when they are asked for.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
-use model::span::Annotation;
+use model::span::{Annotation, Span};
 use model::time::UnixNanos;
 
 use crate::error::{Error, Fault, FaultKind};
 use crate::journal::RECORD_VERSION;
-use crate::json::{Scanner, Stop};
-use crate::scan::{RawSpan, scan_span};
-use crate::text::Text;
-
-/// Most tags that a span usually has.
-const TAGS_USUAL: usize = 12;
+use crate::scan::{Notes, RawSpan, scan_span};
+use crate::text::{Part, Text};
 
 /// The spans of a journal record of [`crate::KIND_SPANS`], one after another.
 ///
@@ -24,13 +20,24 @@ const TAGS_USUAL: usize = 12;
 /// let record = b"\x01{\"traceId\":\"a1\",\"id\":\"b2\",\"tags\":{\"db.system\":\"mongodb\"}}";
 /// let mut spans = SpanRun::new(record, 0).unwrap();
 /// let span = spans.next_span().unwrap().unwrap();
-/// assert_eq!(span.whole(spans.run()).unwrap().tag("db.system"), Some("mongodb"));
+/// assert_eq!(spans.whole(&span).unwrap().tag("db.system"), Some("mongodb"));
 /// assert!(spans.next_span().unwrap().is_none());
 /// ```
 #[derive(Clone, Debug)]
 pub struct SpanRun<'a> {
     run: &'a [u8],
     at: usize,
+    /// The span that was scanned last.
+    last: Range<usize>,
+    parts: Parts,
+}
+
+/// Where the parts of the last span stand.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    tags: Vec<(Text, Text)>,
+    annotations: Vec<(u64, Text)>,
+    remote: Text,
 }
 
 impl<'a> SpanRun<'a> {
@@ -43,6 +50,8 @@ impl<'a> SpanRun<'a> {
             Some((&RECORD_VERSION, run)) => Ok(Self {
                 run,
                 at: offset as usize,
+                last: 0..0,
+                parts: Parts::default(),
             }),
             version => Err(Error::Record {
                 kind: crate::journal::KIND_SPANS,
@@ -61,6 +70,11 @@ impl<'a> SpanRun<'a> {
         u32::try_from(self.at).unwrap_or(u32::MAX)
     }
 
+    /// Goes to a place where a span begins.
+    pub const fn go_to(&mut self, offset: u32) {
+        self.at = offset as usize;
+    }
+
     /// The next span; `None` behind the last.
     ///
     /// # Errors
@@ -72,7 +86,9 @@ impl<'a> SpanRun<'a> {
         match self.run.get(self.at) {
             None => Ok(None),
             Some(b'{') => {
-                let (span, end) = scan_span(self.run, self.at).map_err(Error::Damaged)?;
+                let scanned = scan_span(self.run, self.at, &mut self.parts);
+                let (span, end) = scanned.map_err(Error::Damaged)?;
+                self.last = self.at..end;
                 self.at = end;
                 Ok(Some(span))
             }
@@ -82,74 +98,58 @@ impl<'a> SpanRun<'a> {
             })),
         }
     }
-}
 
-/// The tags whose object begins at `from`.
-pub(crate) fn tags(run: &[u8], from: u32) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
-    if from == 0 {
-        return Vec::new();
+    /// The whole span that [`SpanRun::next_span`] answered last. `None` if an id is missing.
+    pub fn whole(&self, last: &RawSpan) -> Option<Span<'a>> {
+        // a scan answers only what is UTF-8
+        let text = std::str::from_utf8(self.run.get(self.last.clone())?).ok()?;
+        let part = Part {
+            text,
+            from: self.last.start,
+        };
+        let mut span = last.bare(part)?;
+        let tags = self.parts.tags.iter();
+        span.tags = tags
+            .map(|(key, value)| (key.meaning(part), value.meaning(part)))
+            .collect();
+        let annotations = self.parts.annotations.iter();
+        span.annotations = annotations
+            .map(|(micros, text)| Annotation {
+                at: UnixNanos::from_micros(*micros),
+                text: text.meaning(part),
+            })
+            .collect();
+        span.remote = self.parts.remote.meaning(part);
+        Some(span)
     }
-    let mut tags = Vec::with_capacity(TAGS_USUAL);
-    let read = scanner(run, from).members_at(|scanner, key| {
-        if let Some(value) = scanner.text_value()? {
-            tags.push((key.meaning(run), value.meaning(run)));
-        }
-        Ok(())
-    });
-    debug_assert!(read.is_ok(), "it was scanned before");
-    tags
 }
 
-/// The annotations whose array begins at `from`.
-pub(crate) fn annotations(run: &[u8], from: u32) -> Vec<Annotation<'_>> {
-    if from == 0 {
-        return Vec::new();
+impl Notes for Parts {
+    const WANTED: bool = true;
+
+    fn begin(&mut self) {
+        self.tags.clear();
+        self.annotations.clear();
+        self.remote = Text::default();
     }
-    let mut annotations = Vec::new();
-    let read = scanner(run, from).elements(|scanner| {
-        if scanner.peek()? != b'{' {
-            return scanner.value();
-        }
-        scanner.at += 1;
-        let (mut micros, mut text) = (0, Text::default());
-        scanner.members(|scanner, key| {
-            match key {
-                b"timestamp" => micros = scanner.micros()?,
-                b"value" => text = scanner.text_value()?.unwrap_or_default(),
-                _ => scanner.value()?,
-            }
-            Ok(())
-        })?;
-        annotations.push(Annotation {
-            at: UnixNanos::from_micros(micros),
-            text: text.meaning(run),
-        });
-        Ok(())
-    });
-    debug_assert!(read.is_ok(), "it was scanned before");
-    annotations
-}
 
-/// The service name of the remote endpoint whose object begins at `from`.
-pub(crate) fn remote(run: &[u8], from: u32) -> Cow<'_, str> {
-    let mut name = Text::default();
-    if from != 0 {
-        let read: Result<(), Stop> = scanner(run, from).members(|scanner, key| {
-            if key == b"serviceName" {
-                name = scanner.text_value()?.unwrap_or_default();
-                return Ok(());
-            }
-            scanner.value()
-        });
-        debug_assert!(read.is_ok(), "it was scanned before");
+    fn begin_tags(&mut self) {
+        self.tags.clear();
     }
-    name.meaning(run)
-}
 
-fn scanner(run: &[u8], from: u32) -> Scanner<'_> {
-    Scanner {
-        text: run,
-        at: from as usize,
-        strict: false,
+    fn tag(&mut self, key: Text, value: Text) {
+        self.tags.push((key, value));
+    }
+
+    fn begin_annotations(&mut self) {
+        self.annotations.clear();
+    }
+
+    fn annotation(&mut self, micros: u64, text: Text) {
+        self.annotations.push((micros, text));
+    }
+
+    fn remote(&mut self, name: Text) {
+        self.remote = name;
     }
 }

@@ -51,7 +51,7 @@ enum As {
 pub(crate) fn attributes(
     span: &Span<'_>,
     words: &mut Words,
-    lookup: &impl Lookup,
+    lookup: &dyn Lookup,
     out: &mut Vec<KeyValue>,
 ) {
     let serves = span.kind == SpanKind::Server;
@@ -74,10 +74,8 @@ pub(crate) fn attributes(
         out.push(attribute);
     }
     if !span.remote.is_empty() {
-        out.push(KeyValue::new(
-            "peer.service",
-            clean("peer.service", &span.remote, lookup).into_owned(),
-        ));
+        let peer = clean("peer.service", &span.remote, lookup);
+        out.push(KeyValue::new("peer.service", word("", &peer)));
     }
 }
 
@@ -115,12 +113,35 @@ fn known(key: &str, serves: bool) -> As {
 }
 
 fn word(name: &str, value: &str) -> Value {
+    if let Some(usual) = usual(value) {
+        return usual.into();
+    }
     let value = match name {
         "network.transport" => value.strip_prefix("ip_").unwrap_or(value),
         "network.protocol.version" => value.strip_prefix("HTTP/").unwrap_or(value),
         _ => value,
     };
     shortened(value, VALUE_BYTES_MAX).into_owned().into()
+}
+
+/// Words that are in nearly every span, so that nothing is copied for them.
+pub(crate) fn usual(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "grpc" => "grpc",
+        "etcdserverpb.KV" => "etcdserverpb.KV",
+        "Range" => "Range",
+        "Put" => "Put",
+        "DeleteRange" => "DeleteRange",
+        "mongodb" => "mongodb",
+        "emco" => "emco",
+        "resources" => "resources",
+        "find" => "find",
+        "findAndModify" => "findAndModify",
+        "update" => "update",
+        "emco-mongo" => "emco-mongo",
+        "ip_tcp" => "tcp",
+        _ => return None,
+    })
 }
 
 /// Whether it is too plain and too short for a secret to be recognised in it.
@@ -130,7 +151,7 @@ fn is_word(value: &str) -> bool {
     value.len() <= WORD_BYTES_MAX && value.bytes().all(plain)
 }
 
-fn number(key: &str, value: &str, lookup: &impl Lookup) -> Value {
+fn number(key: &str, value: &str, lookup: &dyn Lookup) -> Value {
     match value.parse::<i64>() {
         Ok(number) => number.into(),
         Err(_) => clean(key, value, lookup).into_owned().into(),
@@ -138,12 +159,12 @@ fn number(key: &str, value: &str, lookup: &impl Lookup) -> Value {
 }
 
 /// A value without secrets, not too long.
-pub(crate) fn clean<'a>(key: &str, text: &'a str, lookup: &impl Lookup) -> Cow<'a, str> {
+pub(crate) fn clean<'a>(key: &str, text: &'a str, lookup: &dyn Lookup) -> Cow<'a, str> {
     clean_to(key, text, VALUE_BYTES_MAX, lookup)
 }
 
 /// A value without secrets, not longer than `bytes_max`.
-fn clean_to<'a>(key: &str, text: &'a str, bytes_max: usize, lookup: &impl Lookup) -> Cow<'a, str> {
+fn clean_to<'a>(key: &str, text: &'a str, bytes_max: usize, lookup: &dyn Lookup) -> Cow<'a, str> {
     let searched = text
         .get(..text.floor_char_boundary(bytes_max * SEARCHED))
         .unwrap_or_default();

@@ -1,6 +1,8 @@
 //! Spans of one service in their new shape, with what became of those in between.
 
+use model::ids::TraceId;
 use model::span::Span;
+use model::verdict::User;
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::lookup::Lookup;
@@ -15,6 +17,8 @@ pub struct Batch {
     pub(crate) service: String,
     pub(crate) spans: Vec<SpanData>,
     pub(crate) counts: Counts,
+    /// The trace of the last span and its person: spans of a trace come together.
+    last: Option<(TraceId, Option<User>)>,
 }
 
 /// What became of spans that are not in the batch, and which of those in it are noise.
@@ -37,12 +41,17 @@ impl Batch {
     }
 
     /// Puts a span in.
-    pub fn push(&mut self, span: &Span<'_>, words: &mut Words, lookup: &impl Lookup) {
+    pub fn push(&mut self, span: &Span<'_>, words: &mut Words, lookup: &dyn Lookup) {
         if self.spans.is_empty() {
             self.service.clear();
             self.service.push_str(&span.service);
         }
-        self.spans.push(shape::shape(span, words, lookup));
+        if !matches!(&self.last, Some((trace, _)) if *trace == span.trace) {
+            self.last = Some((span.trace, lookup.person(span.trace)));
+        }
+        let person = self.last.as_ref().and_then(|(_, person)| person.as_ref());
+        let shaped = shape::shape(span, person, words, lookup);
+        self.spans.push(shaped);
     }
 
     /// Notes that a span is noise, and whether it was kept.

@@ -84,6 +84,7 @@ impl Exporter {
             service,
             spans: data,
             counts,
+            ..
         } = batch;
         let mut lost = None;
         if spans > 0 {

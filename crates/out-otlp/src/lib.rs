@@ -12,7 +12,7 @@
 //! | EMCO sends | exported |
 //! |---|---|
 //! | no kind, name `post /v2/projects/p1` | SERVER, `POST /v2/projects/{project}`, `http.*`, `url.path`, `emco.project` in its own case |
-//! | no status | `http.response.status_code` of the access record, the gRPC code, `error`: status by the conventions |
+//! | no status | `http.response.status_code` of the access record, the gRPC code, `error`: status and `error.type` by the conventions |
 //! | name `installapp/installapp` | `installapp/InstallApp` from `rpc.service` and `rpc.method` |
 //! | annotation `message: {…}` | event `message` with its attributes |
 //! | `db.statement` with everything in it | masked and shortened |

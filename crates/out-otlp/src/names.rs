@@ -18,6 +18,23 @@ const ROOTS: [&str; 10] = [
     "processServiceDiscovery",
     "get-metrics",
 ];
+/// Calls that nearly every request makes.
+const CALLS: [(&str, &str); 7] = [
+    ("etcdserverpb.kv/range", "etcdserverpb.KV/Range"),
+    ("etcdserverpb.kv/put", "etcdserverpb.KV/Put"),
+    ("etcdserverpb.kv/deleterange", "etcdserverpb.KV/DeleteRange"),
+    ("resources.find", "resources.find"),
+    ("resources.findandmodify", "resources.findAndModify"),
+    ("resources.update", "resources.update"),
+    ("resources.aggregate", "resources.aggregate"),
+];
+/// Libraries that EMCO's spans come from.
+const LIBRARIES: [&str; 4] = [
+    "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc",
+    "go.opentelemetry.io/contrib/instrumentation/go.mongodb.org/mongo-driver/mongo/otelmongo",
+    "semver:0.27.0",
+    "semver:0.33.0",
+];
 /// Most words that are kept, and the longest.
 const WORDS_MAX: usize = 256;
 const WORD_BYTES_MAX: usize = 128;
@@ -32,6 +49,9 @@ pub struct Words {
 impl Words {
     /// The word itself, copied only if it is a new one.
     pub(crate) fn keep(&mut self, word: &str) -> Cow<'static, str> {
+        if let Some(library) = LIBRARIES.iter().find(|library| **library == word) {
+            return Cow::Borrowed(library);
+        }
         if let Some(known) = self.known.get(word) {
             return Cow::Borrowed(known);
         }
@@ -47,6 +67,9 @@ impl Words {
 /// The name of a span that is no HTTP request, in its own case as far as its tags tell.
 pub(crate) fn restored(span: &Span<'_>) -> Cow<'static, str> {
     let name = span.name.as_ref();
+    if let Some((_, call)) = CALLS.iter().find(|(lower, _)| *lower == name) {
+        return Cow::Borrowed(call);
+    }
     if let Some(root) = ROOTS.iter().find(|root| root.eq_ignore_ascii_case(name)) {
         return Cow::Borrowed(root);
     }

@@ -92,12 +92,15 @@ impl Rate {
 
     /// Whether the trace belongs to the share.
     fn keeps(self, trace: TraceId) -> bool {
+        if self.0 <= 0.0 || self.0 >= 1.0 {
+            return self.0 > 0.0;
+        }
         #[expect(
             clippy::cast_precision_loss,
             reason = "a share of 2^64 traces need not be exact"
         )]
         let place = mixed(trace) as f64 / u64::MAX as f64;
-        self.0 >= 1.0 || place < self.0
+        place < self.0
     }
 }
 
@@ -137,41 +140,48 @@ impl Rules {
 
     /// By which rule the span is noise, if by any, and whether it is kept all the same. Spans come
     /// in the order in which they were sent.
-    pub fn judge(&mut self, span: &SpanFacts<'_>, lookup: &impl Lookup) -> Option<(Rule, bool)> {
-        let rule = self.rule(span, lookup)?;
-        let rate = match rule {
-            Rule::MetricsPoll => self.settings.metrics_polls,
-            Rule::Scrape => self.settings.scrapes,
-            Rule::EtcdPoll => self.settings.etcd_polls,
-            Rule::EtcdRead => self.settings.etcd_reads,
+    pub fn judge(&mut self, span: &SpanFacts<'_>, lookup: &dyn Lookup) -> Option<(Rule, bool)> {
+        match self.early(span) {
+            Some((rule, false)) => Some((rule, false)),
+            early => self.late(span, lookup).or(early),
+        }
+    }
+
+    /// What can be told when a span arrives, in the order of arrival.
+    #[inline]
+    pub fn early(&mut self, span: &SpanFacts<'_>) -> Option<(Rule, bool)> {
+        if span.kind != SpanKind::Client {
+            return None;
+        }
+        let call = span.name.strip_prefix("etcdserverpb.")?;
+        let pause = self.pause(span);
+        if span.failed || call != "kv/range" {
+            return None;
+        }
+        let polls = pause.is_some_and(|pause| POLL_PAUSE.contains(&pause));
+        let (rule, rate) = if polls {
+            (Rule::EtcdPoll, self.settings.etcd_polls)
+        } else {
+            (Rule::EtcdRead, self.settings.etcd_reads)
         };
         Some((rule, rate.keeps(span.trace)))
     }
 
-    fn rule(&mut self, span: &SpanFacts<'_>, lookup: &impl Lookup) -> Option<Rule> {
-        let is_etcd = span.kind == SpanKind::Client && span.name.starts_with("etcdserverpb.");
-        let pause = if is_etcd { self.pause(span) } else { None };
+    /// What can be told only when its trace and its request are known.
+    pub fn late(&self, span: &SpanFacts<'_>, lookup: &dyn Lookup) -> Option<(Rule, bool)> {
         if span.failed {
             return None;
         }
         if lookup.is_metrics_poll(span.trace) {
-            return Some(Rule::MetricsPoll);
+            let rate = self.settings.metrics_polls;
+            return Some((Rule::MetricsPoll, rate.keeps(span.trace)));
         }
-        if is_etcd && span.name == "etcdserverpb.kv/range" {
-            let polls = pause.is_some_and(|pause| POLL_PAUSE.contains(&pause));
-            return Some(if polls {
-                Rule::EtcdPoll
-            } else {
-                Rule::EtcdRead
-            });
+        if span.kind != SpanKind::Unset || span.name != "get /metrics" {
+            return None;
         }
-        let scrape = span.kind == SpanKind::Unset && span.name == "get /metrics";
-        let served = || {
-            lookup
-                .request(span.trace, span.span)
-                .is_none_or(|request| request.status < 400)
-        };
-        (scrape && served()).then_some(Rule::Scrape)
+        let request = lookup.request(span.trace, span.span);
+        let served = request.is_none_or(|request| request.status < 400);
+        served.then(|| (Rule::Scrape, self.settings.scrapes.keeps(span.trace)))
     }
 
     /// How long after the last call of the same parent this one began.

@@ -1,11 +1,13 @@
 //! One span in its new shape.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use model::evidence::SpanKind;
 use model::span::Span;
+use model::verdict::User;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind as Kind, Status, TraceFlags, TraceId};
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanLinks};
 
 use crate::attributes::{attributes, clean, time};
@@ -18,19 +20,45 @@ const MORE_USUAL: usize = 8;
 /// gRPC codes by which a server says that it is its own fault.
 const SERVER_FAULTS: [i64; 6] = [2, 4, 12, 13, 14, 15];
 
+/// Names of the gRPC codes.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// What a request over HTTP brings.
 struct Served {
     name: String,
     status: u16,
 }
 
-/// Shapes `span`.
-pub(crate) fn shape(span: &Span<'_>, words: &mut Words, lookup: &impl Lookup) -> SpanData {
+/// Shapes a span of a trace that `person` made.
+pub(crate) fn shape(
+    span: &Span<'_>,
+    person: Option<&User>,
+    words: &mut Words,
+    lookup: &dyn Lookup,
+) -> SpanData {
     let mut more = Vec::with_capacity(span.tags.len() + MORE_USUAL);
     let served = http(span, lookup, &mut more);
     attributes(span, words, lookup, &mut more);
-    if let Some(user) = lookup.person(span.trace) {
-        more.push(KeyValue::new("user.id", user.id));
+    if let Some(user) = person {
+        more.push(KeyValue::new("user.id", Arc::clone(&user.id)));
         more.push(KeyValue::new("emco.user.source", user.source.name()));
     }
     let kind = match span.kind {
@@ -39,7 +67,7 @@ pub(crate) fn shape(span: &Span<'_>, words: &mut Words, lookup: &impl Lookup) ->
         SpanKind::Unset if served.is_some() => Kind::Server,
         SpanKind::Unset => Kind::Internal,
     };
-    let status = status(span, &kind, served.as_ref(), lookup);
+    let status = status(span, &kind, served.as_ref(), lookup, &mut more);
     SpanData {
         span_context: SpanContext::new(
             TraceId::from_bytes(span.trace.0),
@@ -68,7 +96,7 @@ pub(crate) fn shape(span: &Span<'_>, words: &mut Words, lookup: &impl Lookup) ->
     }
 }
 
-fn cleaned(name: Cow<'static, str>, lookup: &impl Lookup) -> Cow<'static, str> {
+fn cleaned(name: Cow<'static, str>, lookup: &dyn Lookup) -> Cow<'static, str> {
     match name {
         Cow::Borrowed(known) => Cow::Borrowed(known),
         Cow::Owned(name) => Cow::Owned(clean("", &name, lookup).into_owned()),
@@ -86,7 +114,7 @@ fn scope(span: &Span<'_>, words: &mut Words) -> InstrumentationScope {
 
 /// What is known of a request over HTTP: EMCO's own spans (`get /v2/projects`, no kind, no tags) and
 /// those of proxies in front of it.
-fn http(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
+fn http(span: &Span<'_>, lookup: &dyn Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
     match span.kind {
         SpanKind::Unset => own_request(span, lookup, out),
         SpanKind::Server => proxied_request(span, lookup, out),
@@ -94,7 +122,7 @@ fn http(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -> Optio
     }
 }
 
-fn own_request(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
+fn own_request(span: &Span<'_>, lookup: &dyn Lookup, out: &mut Vec<KeyValue>) -> Option<Served> {
     let (method, path) = span.name.split_once(' ')?;
     if !path.starts_with('/') {
         return None;
@@ -124,7 +152,7 @@ fn own_request(span: &Span<'_>, lookup: &impl Lookup, out: &mut Vec<KeyValue>) -
 
 fn proxied_request(
     span: &Span<'_>,
-    lookup: &impl Lookup,
+    lookup: &dyn Lookup,
     out: &mut Vec<KeyValue>,
 ) -> Option<Served> {
     let method = span.tag("http.method")?;
@@ -154,7 +182,7 @@ fn proxied_request(
 fn routed(
     method: &str,
     path: &str,
-    lookup: &impl Lookup,
+    lookup: &dyn Lookup,
     out: &mut Vec<KeyValue>,
 ) -> Option<&'static str> {
     let route = lookup.route(method, path)?;
@@ -167,7 +195,14 @@ fn routed(
     Some(route.template)
 }
 
-fn status(span: &Span<'_>, kind: &Kind, served: Option<&Served>, lookup: &impl Lookup) -> Status {
+/// Whether the span failed, as the conventions see it or as it says itself. Why goes to `error.type`.
+fn status(
+    span: &Span<'_>,
+    kind: &Kind,
+    served: Option<&Served>,
+    lookup: &dyn Lookup,
+    out: &mut Vec<KeyValue>,
+) -> Status {
     let code = |key| span.tag(key).and_then(|code| code.parse::<i64>().ok());
     let grpc = code("rpc.grpc.status_code").unwrap_or(0);
     let http = served.map_or_else(
@@ -181,6 +216,13 @@ fn status(span: &Span<'_>, kind: &Kind, served: Option<&Served>, lookup: &impl L
     if !failed && !span.failed {
         return Status::Unset;
     }
+    let code = usize::try_from(grpc).unwrap_or(0);
+    let error_type = match (http, GRPC_CODES.get(code)) {
+        (400.., _) => Value::from(http.to_string()),
+        (_, Some(&name)) if grpc > 0 => Value::from(name),
+        _ => Value::from("_OTHER"),
+    };
+    out.push(KeyValue::new("error.type", error_type));
     let said = span.tag("error").filter(|said| *said != "true");
     Status::error(clean("error", said.unwrap_or_default(), lookup).into_owned())
 }

@@ -61,6 +61,14 @@ impl<S: Storage> Reader<S> {
         self.position
     }
 
+    /// Goes back to a batch that was read before, which costs nothing if it was the last one. What
+    /// is not in the segment that is read now is left alone.
+    pub fn go_back(&mut self, position: Position) {
+        if position.segment == self.position.segment && position < self.position {
+            self.position = position;
+        }
+    }
+
     /// How many damaged places were skipped so far.
     pub fn damages(&self) -> u64 {
         self.damages

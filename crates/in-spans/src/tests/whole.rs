@@ -28,7 +28,7 @@ fn record(spans: &str) -> Vec<u8> {
 fn each(record: &[u8], mut see: impl FnMut(&Span<'_>)) -> Result<(), Error> {
     let mut run = SpanRun::new(record, 0)?;
     while let Some(raw) = run.next_span()? {
-        if let Some(span) = raw.whole(run.run()) {
+        if let Some(span) = run.whole(&raw) {
             see(&span);
         }
     }

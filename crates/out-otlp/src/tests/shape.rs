@@ -5,7 +5,7 @@ use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{Known, span};
-use crate::lookup::Request;
+use crate::lookup::{Lookup as _, Request};
 use crate::names::Words;
 use crate::shape::shape;
 
@@ -52,7 +52,8 @@ fn list(text: &mut String, indent: &str, attributes: &[KeyValue]) {
 }
 
 fn shaped(span: &model::span::Span<'_>, known: &Known) -> String {
-    golden(&shape(span, &mut Words::default(), known))
+    let person = known.person(span.trace);
+    golden(&shape(span, person.as_ref(), &mut Words::default(), known))
 }
 
 #[test]
@@ -88,6 +89,7 @@ fn a_request_gets_its_route_its_status_and_its_person() {
     http.response.status_code = 500
     user.id = "alice"
     emco.user.source = "gateway"
+    error.type = "500"
     event "retrieve-info" after 11µs
     "#);
 }
@@ -139,6 +141,7 @@ fn a_call_gets_its_name_back_and_its_messages() {
     rpc.method = "InstallApp"
     rpc.service = "installapp"
     rpc.system = "grpc"
+    error.type = "UNIMPLEMENTED"
     event "message" after 11µs
       message.id = 1
       message.type = "SENT"
@@ -169,7 +172,7 @@ fn a_server_is_not_at_fault_for_what_its_caller_did() {
             &[],
         );
         served.failed = failed;
-        let data = shape(&served, &mut Words::default(), &Known::default());
+        let data = shape(&served, None, &mut Words::default(), &Known::default());
         format!("{:?}", data.status)
     };
     assert_eq!(serve("5", false), "Unset");
@@ -267,6 +270,7 @@ fn a_panic_is_an_error_with_its_event() {
     http.request.method = "GET"
     http.route = "/v2/projects"
     url.path = "/v2/projects"
+    error.type = "_OTHER"
     event "exception" after 11µs
       exception.message = "assignment to entry in nil map"
       exception.type = "runtime.plainError"
@@ -311,5 +315,6 @@ fn a_proxy_speaks_older_conventions() {
     http.request.body.size = 0
     http.response.body.size = "no number"
     response_flags = "UC"
+    error.type = "503"
     "#);
 }

@@ -16,7 +16,7 @@ use crate::{interrupt, proc};
 /// the disk.
 const UNDER_WAY: u64 = 50_000;
 const BOUND: Duration = Duration::from_mins(2);
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,27 +94,31 @@ fn check(admin: SocketAddr, sent: u64, collector: &Collector, noise: Noise) -> R
     match noise {
         Noise::Kept => ensure!(dropped == 0, "{dropped} spans were dropped"),
         Noise::Dropped => ensure!(
-            dropped * 100 / sent.max(1) == 90,
+            (89..=91).contains(&(dropped * 100 / sent.max(1))),
             "{dropped} of {sent} spans were dropped, which is not nine of ten"
         ),
     }
     Ok(())
 }
 
-/// Bodies that hold mostly reads from etcd come again until nine of ten spans are such.
+/// Bodies that hold mostly reads from etcd come again and again between the others, so that nine of
+/// ten spans are such at any time.
 fn mostly_noise(bodies: Vec<Body>) -> Vec<Body> {
     let is_noisy = |body: &&Body| body.noise() * 20 > body.spans() * 19;
-    let mut kept: u64 = bodies.iter().map(|body| body.spans() - body.noise()).sum();
-    let mut noise: u64 = bodies.iter().map(Body::noise).sum();
     let noisy: Vec<Body> = bodies.iter().filter(is_noisy).cloned().collect();
-    let mut all = bodies;
-    for body in noisy.iter().cycle() {
-        if noise >= 9 * kept {
-            break;
-        }
-        noise += body.noise();
+    let mut more = noisy.iter().cycle();
+    let (mut all, mut kept, mut noise) = (Vec::new(), 0, 0);
+    for body in bodies {
         kept += body.spans() - body.noise();
-        all.push(body.clone());
+        noise += body.noise();
+        all.push(body);
+        while noise < 9 * kept
+            && let Some(body) = more.next()
+        {
+            kept += body.spans() - body.noise();
+            noise += body.noise();
+            all.push(body.clone());
+        }
     }
     all
 }

@@ -1,7 +1,7 @@
 //! A body of spans, in pieces.
 
 use in_spans::{
-    Fault, FaultKind, KIND_SPANS, RawSpan, SpanScratch, SpanSink, Splitter, replay_record,
+    Fault, FaultKind, KIND_SPANS, RawSpan, SpanRun, SpanScratch, SpanSink, Splitter, replay_record,
 };
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
@@ -85,7 +85,7 @@ fn split<'a>(
             let (first, mut sink) = (seen.len(), Sink::default());
             for span in piece.spans() {
                 let facts = span.facts(piece.run(), &mut scratch);
-                assert_whole(facts.as_ref(), span, piece.run());
+                assert_whole(facts.as_ref(), span, piece.record());
                 seen.extend(facts.as_ref().map(Seen::from));
             }
             replay_record(KIND_SPANS, piece.record(), &mut sink, &mut scratch)
@@ -105,8 +105,11 @@ fn split<'a>(
 }
 
 /// The whole span says the same as its evidence.
-fn assert_whole(facts: Option<&SpanFacts<'_>>, span: &RawSpan, run: &[u8]) {
-    let whole = span.whole(run);
+fn assert_whole(facts: Option<&SpanFacts<'_>>, span: &RawSpan, record: &[u8]) {
+    let mut run = SpanRun::new(record, span.at()).expect("the version is right");
+    let again = run.next_span().expect("it was scanned before");
+    assert_eq!(again.as_ref(), Some(span));
+    let whole = run.whole(span);
     assert_eq!(facts.is_some(), whole.is_some());
     let Some((facts, whole)) = facts.zip(whole) else {
         return;

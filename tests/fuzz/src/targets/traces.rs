@@ -71,7 +71,7 @@ pub(crate) fn run(data: &[u8]) {
     let mut pushed = 0;
     while let Ok(Some(span)) = spans.next_span() {
         let facts = span.facts(spans.run(), &mut scratch);
-        let Some((facts, whole)) = facts.zip(span.whole(spans.run())) else {
+        let Some((facts, whole)) = facts.zip(spans.whole(&span)) else {
             continue;
         };
         if let Some((rule, kept)) = rules.judge(&facts, &Known) {
