@@ -79,13 +79,13 @@ enum Role {
 }
 
 /// Most lines that wait for a verdict at a time.
-pub(crate) const WAITING_MAX: usize = 32_768;
+pub(crate) const WAITING_MAX: usize = 32_768 + CHUNK_LINES;
 /// The part of our health that stands for the logs we follow.
 const LOGS: &str = "logs";
 /// Most paths that are remembered as not readable.
 const TROUBLED_MAX: usize = 256;
 /// A chunk may bring so many lines.
-const CHUNK_LINES: usize = 8_192;
+const CHUNK_LINES: usize = in_tail::CHUNK_BYTES_MAX + 64;
 
 /// What a head is made of.
 pub(crate) struct Parts {

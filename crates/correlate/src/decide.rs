@@ -72,7 +72,8 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
     }
     candidates.extend(without_span(state, line, printed, &mut struck));
     let gap = state.in_gap(line) && gap_matters(state, printed.reach);
-    if gap || hides_requests(state, line, printed.reach) {
+    let hidden = hides_requests(state, line, printed.reach);
+    if gap || hidden || is_beside_invisible(state, line, printed.reach) {
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
@@ -86,6 +87,23 @@ fn hides_requests(state: &State, line: &Waiting, reach: Reach) -> bool {
     let spans_missing = !workers::all_seen(state, line.time)
         || (state.end_records && state.origins.proxied.samples());
     by_request && !state.start_records && spans_missing
+}
+
+/// Whether the line was printed while a request ran that only its access line tells of.
+fn is_beside_invisible(state: &State, line: &Waiting, reach: Reach) -> bool {
+    let from = line.time.saturating_sub(line.slack);
+    let by_request = reach.entries | joined_entries(state.map.as_ref(), reach) != 0;
+    let invisible = |other: &Waiting| match &other.what {
+        What::Access(access) => {
+            access.started <= line.time
+                && from <= other.time
+                && !state
+                    .window()
+                    .any(|(_, row)| is_access_of(row, other, access))
+        }
+        _ => false,
+    };
+    by_request && state.access_lines.iter().any(invisible)
 }
 
 /// Whether spans that are missing can hide somebody who reaches the statement: a request that came

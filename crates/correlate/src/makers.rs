@@ -110,7 +110,8 @@ pub(crate) fn note(state: &mut State, line: &Waiting, printed: &Printed, trace: 
 /// Leaves the request that made the `AppContext` of a receipt, if it is one of the candidates;
 /// answers whether that struck out others.
 pub(crate) fn apply(state: &State, printed: &Printed, candidates: &mut Vec<Candidate>) -> bool {
-    if !printed.receipt {
+    // an update's receipt names the old AppContext, too, which others may know
+    if !printed.receipt || contexts(printed).count() != 1 {
         return false;
     }
     let before = candidates.len();

@@ -519,3 +519,25 @@ fn an_access_record_that_comes_after_the_first_calls_meets_them() {
         (trace(1), Rule::CodePosition)
     );
 }
+
+/// An access line that no request explains proves one that nobody saw: what was printed meanwhile
+/// may be its own.
+#[test]
+fn a_request_that_only_its_access_line_tells_of_may_have_printed() {
+    for (path, outcome) in [
+        ("/v2/projects", Outcome::Attributed),
+        ("/v2/controllers", Outcome::Ambiguous),
+    ] {
+        let mut scene = Scene::of("orchestrator");
+        scene.request(1, "POST", &format!("{DIG}/instantiate"), 0, 500);
+        scene.request(2, "GET", "/v2/projects", 200, 590);
+        scene.line(100, Some(RESOURCES), "", &[]);
+        scene.access_line(595, path);
+        let first = scene.verdicts().into_iter().next();
+        assert_eq!(
+            first.map(|verdict| verdict.outcome),
+            Some(outcome),
+            "{path}"
+        );
+    }
+}

@@ -427,3 +427,18 @@ fn who_made_an_app_context_is_told() {
     assert_eq!(&*operation.app_context, X);
     assert_eq!(&*operation.service, "orchestrator");
 }
+
+/// An update's receipt names the old `AppContext` as well: who made that one proves nothing.
+#[test]
+fn a_receipt_with_two_app_contexts_is_not_given_to_a_maker() {
+    let mut scene = Scene::of("rsync");
+    scene.made(1, X);
+    for rpc in [1, 2] {
+        scene.call(rpc, 0x40 + rpc, 90, 99);
+        let proxy = Some(0x70 + rpc);
+        scene.span(rpc, rpc, proxy, SpanKind::Server, UPDATE, 0, 100);
+    }
+    let message = "GRPC Server received UpdateAppRequest:  {";
+    scene.receipt(50, message, &[X, Y]);
+    assert_eq!(scene.last().outcome, Outcome::Ambiguous);
+}

@@ -68,7 +68,7 @@ pub(crate) fn attributes(
             As::Nothing => continue,
             As::Unknown => {
                 let value = clean(key, value, lookup).into_owned();
-                KeyValue::new(Key::from(words.keep(key)), value)
+                KeyValue::new(Key::from(words.keep(key, lookup)), value)
             }
         };
         out.push(attribute);

@@ -47,13 +47,9 @@ fn event(annotation: &Annotation<'_>, words: &mut Words, lookup: &dyn Lookup) ->
     if let Some((name, json)) = json
         && let Some((attributes, dropped)) = attributes(json, words, lookup)
     {
-        return Event::new(words.keep(name), at, attributes, dropped);
+        return Event::new(words.keep(name, lookup), at, attributes, dropped);
     }
-    let name = match clean("", text, lookup) {
-        Cow::Borrowed(name) => words.keep(name),
-        Cow::Owned(name) => Cow::Owned(name),
-    };
-    Event::new(name, at, Vec::new(), 0)
+    Event::new(words.keep(text, lookup), at, Vec::new(), 0)
 }
 
 /// What gRPC's instrumentation writes for each message, twice in nearly every span.
@@ -114,13 +110,17 @@ impl<'de> Visitor<'de> for Members<'_> {
             }
             let raw: &RawValue = map.next_value()?;
             let value = value(&key, raw.get(), self.lookup);
-            attributes.push(KeyValue::new(Key::from(self.words.keep(&key)), value));
+            attributes.push(KeyValue::new(
+                Key::from(self.words.keep(&key, self.lookup)),
+                value,
+            ));
         }
         Ok((attributes, dropped))
     }
 }
 
-/// A JSON value as an attribute's value; what is nested stays JSON.
+/// A JSON value as an attribute's value; what is nested stays JSON. Under a secret's key no value of
+/// any kind goes out.
 fn value(key: &str, json: &str, lookup: &dyn Lookup) -> Value {
     match json.as_bytes().first() {
         Some(b'"') => {
@@ -130,6 +130,7 @@ fn value(key: &str, json: &str, lookup: &dyn Lookup) -> Value {
                 cleaned => cleaned.into_owned().into(),
             }
         }
+        _ if lookup.redact(key, json).is_some() => clean(key, json, lookup).into_owned().into(),
         Some(b't') => true.into(),
         Some(b'f') => false.into(),
         _ => {

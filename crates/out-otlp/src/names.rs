@@ -5,6 +5,9 @@ use std::collections::HashSet;
 
 use model::span::Span;
 
+use crate::attributes::clean;
+use crate::lookup::Lookup;
+
 /// Spans that EMCO opens itself, as it writes them; its exporter makes them lower case.
 const ROOTS: [&str; 10] = [
     "ReadRefSchema",
@@ -47,17 +50,21 @@ pub struct Words {
 }
 
 impl Words {
-    /// The word itself, copied only if it is a new one.
-    pub(crate) fn keep(&mut self, word: &str) -> Cow<'static, str> {
+    /// The word itself, without secrets and not too long; looked through and copied only if it is a
+    /// new one.
+    pub(crate) fn keep(&mut self, word: &str, lookup: &dyn Lookup) -> Cow<'static, str> {
         if let Some(library) = LIBRARIES.iter().find(|library| **library == word) {
             return Cow::Borrowed(library);
         }
         if let Some(known) = self.known.get(word) {
             return Cow::Borrowed(known);
         }
-        if self.known.len() >= WORDS_MAX || word.len() > WORD_BYTES_MAX {
-            return Cow::Owned(word.to_owned());
-        }
+        let word = match clean("", word, lookup) {
+            Cow::Borrowed(word) if self.known.len() < WORDS_MAX && word.len() <= WORD_BYTES_MAX => {
+                word
+            }
+            other => return Cow::Owned(other.into_owned()),
+        };
         let kept: &'static str = Box::leak(word.into());
         self.known.insert(kept);
         Cow::Borrowed(kept)
@@ -116,6 +123,7 @@ pub(crate) fn parameter(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::Known;
 
     #[test]
     fn parameters_are_named_like_fields_of_lines() {
@@ -138,12 +146,21 @@ mod tests {
     fn words_are_kept_up_to_a_bound() {
         let mut words = Words::default();
         for number in 0..WORDS_MAX {
-            assert!(matches!(words.keep(&number.to_string()), Cow::Borrowed(_)));
+            assert!(matches!(
+                words.keep(&number.to_string(), &Known::default()),
+                Cow::Borrowed(_)
+            ));
         }
-        assert!(matches!(words.keep("0"), Cow::Borrowed("0")));
-        assert!(matches!(words.keep("another"), Cow::Owned(_)));
         assert!(matches!(
-            Words::default().keep(&"x".repeat(WORD_BYTES_MAX + 1)),
+            words.keep("0", &Known::default()),
+            Cow::Borrowed("0")
+        ));
+        assert!(matches!(
+            words.keep("another", &Known::default()),
+            Cow::Owned(_)
+        ));
+        assert!(matches!(
+            Words::default().keep(&"x".repeat(WORD_BYTES_MAX + 1), &Known::default()),
             Cow::Owned(_)
         ));
     }

@@ -92,7 +92,7 @@ pub(crate) fn shape(
         events: events(&span.annotations, words, lookup),
         links: SpanLinks::default(),
         status,
-        instrumentation_scope: scope(span, words),
+        instrumentation_scope: scope(span, words, lookup),
     }
 }
 
@@ -103,11 +103,11 @@ fn cleaned(name: Cow<'static, str>, lookup: &dyn Lookup) -> Cow<'static, str> {
     }
 }
 
-fn scope(span: &Span<'_>, words: &mut Words) -> InstrumentationScope {
+fn scope(span: &Span<'_>, words: &mut Words, lookup: &dyn Lookup) -> InstrumentationScope {
     let name = span.tag("otel.library.name").unwrap_or_default();
-    let builder = InstrumentationScope::builder(words.keep(name));
+    let builder = InstrumentationScope::builder(words.keep(name, lookup));
     match span.tag("otel.library.version") {
-        Some(version) => builder.with_version(words.keep(version)).build(),
+        Some(version) => builder.with_version(words.keep(version, lookup)).build(),
         None => builder.build(),
     }
 }

@@ -20,6 +20,8 @@ const DRAIN_BOUND: Duration = Duration::from_secs(30);
 const KILL_BOUND: Duration = Duration::from_secs(5);
 const FIRST_READ: &str = "emco_observer_process_first_read_time_seconds";
 const PAUSE: Duration = Duration::from_millis(10);
+/// Why spans are noise, as the metric of dropped spans says it.
+const NOISE_RULES: [&str; 4] = ["metrics_poll", "scrape", "etcd_poll", "etcd_read"];
 
 /// What a sidecar cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -228,7 +230,13 @@ impl Sidecar {
             |reason: &str| reading.count("emco_observer_in_spans_dropped_spans_total", reason);
         self.spans.received += received;
         self.spans.kept += received.saturating_sub(dropped(""));
-        self.spans.dropped_by_rule += dropped("reason=\"rule\"");
+        let otlp = "emco_observer_otlp_dropped_spans_total";
+        let by_rule: u64 = NOISE_RULES
+            .iter()
+            .map(|rule| reading.count(otlp, &format!("reason=\"{rule}\"")))
+            .sum();
+        self.spans.kept = self.spans.kept.saturating_sub(by_rule);
+        self.spans.dropped_by_rule += by_rule;
         self.spans.exported += reading.count("emco_observer_otlp_exported_spans_total", "");
         self.spans.not_exported += reading.count("emco_observer_otlp_dropped_spans_total", "");
         let first_read = reading.sum(FIRST_READ, "");
