@@ -117,6 +117,7 @@ pub(crate) fn spawn(
         batches: Batches::new(store.clone(), lookup),
         store: store.clone(),
         drain: drain.clone(),
+        begun: environment::now(),
     };
     Ok(Some(SpanLaneHandle {
         task: tokio::spawn(meter.measure(Work::Spans, lane.run())),
@@ -166,6 +167,9 @@ struct SpanLane {
     /// Most spans of the next batch.
     limit: usize,
     drain: CancellationToken,
+    /// What is on disk from before waits as if it had come then: access records and people are
+    /// learned anew.
+    begun: UnixNanos,
 }
 
 impl SpanLane {
@@ -185,7 +189,10 @@ impl SpanLane {
                     cursor,
                     taken,
                 }) => self.export(batch, cursor, taken).await,
-                Ok(Next::Later(arrived)) => self.sleep(arrived.plus(self.means.wait)).await,
+                Ok(Next::Later(arrived)) => {
+                    self.sleep(arrived.max(self.begun).plus(self.means.wait))
+                        .await;
+                }
                 Ok(Next::Nothing) if self.drain.is_cancelled() => return,
                 Ok(Next::Nothing) => {
                     tokio::select! {
@@ -256,6 +263,7 @@ impl SpanLane {
         if self.drain.is_cancelled() {
             return UnixNanos(u64::MAX);
         }
-        environment::now().minus(self.means.wait)
+        let due = environment::now().minus(self.means.wait);
+        if due < self.begun { UnixNanos(0) } else { due }
     }
 }

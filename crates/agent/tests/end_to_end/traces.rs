@@ -280,6 +280,32 @@ async fn spans_outlive_an_outage_and_a_kill() {
     assert_eq!(sidecar.metric(RECEIVED, &[]).await, 1);
 }
 
+/// What waits on disk over a restart goes out with what is known of it, as if it had just come.
+#[tokio::test]
+async fn a_request_that_waited_over_a_kill_has_its_person_and_its_status() {
+    let [address] = free_addresses();
+    let hub = Hub::start().await;
+    let mut setup = Setup::new().otlp(address, "").hub(hub.address);
+    setup.wait = "2s";
+    let mut proxy = setup.pod.container("istio-proxy");
+    let sidecar = setup.start().await;
+    let request = Request::new(7, now() - TAKES);
+    hub.gateway_says(&request.trace, "alice");
+    proxy.at(request.start + TAKES).says(&request.access(), "");
+    assert_eq!(sidecar.post_spans(&request.body()).await.0, 202);
+    sidecar
+        .counts("emco_observer_otlp_failures_total", &[], 1)
+        .await;
+    sidecar.kill().await;
+    let receiver = Receiver::at(address).await;
+    let _sidecar = setup.start().await;
+    let id = request.spans()[1]["id"].as_str().unwrap().to_owned();
+    let handler = until("the span arrives", async || receiver.span(&id)).await;
+    for (key, value) in [("http.response.status_code", "202"), ("user.id", "alice")] {
+        assert_eq!(handler.attribute(key).as_deref(), Some(value), "{key}");
+    }
+}
+
 /// At each kill the receiver may have taken one batch whose answer nobody saw.
 #[tokio::test]
 async fn kills_at_any_moment_repeat_one_batch_at_most() {
