@@ -29,7 +29,7 @@ pub(crate) mod store;
 use std::time::Duration;
 
 /// Longest wait for anything in a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
