@@ -134,6 +134,7 @@ impl SpanSink for LedgerSink {
     fn gap(&mut self, from: UnixNanos, to: UnixNanos) {
         let mut ledger = self.ledger.lock();
         if from == UnixNanos(0) {
+            // of nothing before is anything known
             ledger.history_lost(to);
         }
         ledger.gap(from.minus(self.delay()), to);
@@ -204,8 +205,7 @@ fn oldest(spool: &Spool) -> UnixNanos {
     }
 }
 
-/// There was a process before this one: what was sent while nobody listened is missing. The journal
-/// remembers that, too: this process may end before it has decided the lines of that time.
+/// There was a process before this one: what was sent while nobody listened is missing.
 ///
 /// EMCO sends spans in the order of their ends, so what ended before the last span that came is here.
 pub(crate) fn note_downtime(
@@ -215,26 +215,24 @@ pub(crate) fn note_downtime(
     listening: UnixNanos,
 ) {
     let from = sink.missing_since(alive_until);
-    sink.gap(from, listening);
-    let mut journal = SpanJournal::new(spans.clone());
-    if let Err(error) = in_spans::note_gap(&mut journal, from, listening) {
-        let error = net::chain(&error);
-        tracing::warn!(error, "the time without a sidecar cannot be remembered");
-    }
+    note_gap(sink, spans, from, listening);
 }
 
 /// The service was at work before anybody listened: what it did then is not known.
-pub(crate) fn note_late_start(ledger: &SharedLedger, spans: &SpanStore, listening: UnixNanos) {
+pub(crate) fn note_late_start(sink: &mut LedgerSink, spans: &SpanStore, listening: UnixNanos) {
     tracing::info!(
         "the service was at work before this sidecar; its first lines stay without a person"
     );
-    let mut ledger = ledger.lock();
-    ledger.history_lost(listening);
-    ledger.gap(UnixNanos(0), listening);
-    drop(ledger);
+    note_gap(sink, spans, UnixNanos(0), listening);
+}
+
+/// Tells of a gap. The journal remembers it, too: this process may end before it has decided the
+/// lines of that time.
+fn note_gap(sink: &mut LedgerSink, spans: &SpanStore, from: UnixNanos, to: UnixNanos) {
+    sink.gap(from, to);
     let mut journal = SpanJournal::new(spans.clone());
-    if let Err(error) = in_spans::note_gap(&mut journal, UnixNanos(0), listening) {
+    if let Err(error) = in_spans::note_gap(&mut journal, from, to) {
         let error = net::chain(&error);
-        tracing::warn!(error, "the late start cannot be remembered");
+        tracing::warn!(error, "a gap in the evidence cannot be remembered");
     }
 }

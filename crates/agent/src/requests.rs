@@ -29,12 +29,10 @@ pub(crate) struct Requests {
     counts: RequestCounts,
     census: Census<Pending>,
     waiting: VecDeque<Settled>,
-    known: HashSet<DocumentId>,
-    order: VecDeque<DocumentId>,
+    known: Remembered,
     /// Parents of the spans that were told of: a record of a proxy that comes later is of the same
     /// request.
-    parents: HashSet<DocumentId>,
-    parents_order: VecDeque<DocumentId>,
+    parents: Remembered,
     memory: Option<SpanMemory>,
     /// Requests that ended before were counted by a process before this one.
     counted_until: UnixNanos,
@@ -86,10 +84,8 @@ impl Requests {
             counts,
             census: Census::default(),
             waiting: VecDeque::new(),
-            known: HashSet::new(),
-            order: VecDeque::new(),
-            parents: HashSet::new(),
-            parents_order: VecDeque::new(),
+            known: Remembered::default(),
+            parents: Remembered::default(),
             counted_until: UnixNanos(0),
             memory: None,
         };
@@ -97,9 +93,9 @@ impl Requests {
         let recalled = log.recent(UnixNanos(0), |entry| match entry {
             Entry::Request(request) => {
                 if let (DocumentId::Request(trace, _), Some(front)) = (request.id, request.front) {
-                    requests.remember(DocumentId::Request(trace, front));
+                    requests.known.add(DocumentId::Request(trace, front));
                 }
-                requests.remember(request.id);
+                requests.known.add(request.id);
             }
             Entry::Line(line) => {
                 oldest = Some(oldest.map_or(line.time, |oldest| oldest.min(line.time)));
@@ -346,38 +342,42 @@ impl Requests {
         let parent = ended.parent.map(id);
         let known = match parent {
             Some(parent) => {
-                remember(&mut self.parents, &mut self.parents_order, parent);
-                self.known.contains(&parent)
+                self.parents.add(parent);
+                self.known.contains(parent)
             }
-            None => !ended.traced && self.parents.contains(&id(ended.span)),
+            None => !ended.traced && self.parents.contains(id(ended.span)),
         };
         let front = ended.front.filter(|front| *front != ended.span).map(id);
-        let front_is_new = front.is_none_or(|front| self.remember(front));
-        self.remember(id(ended.span)) && front_is_new && !known
-    }
-
-    /// Answers whether the document was new.
-    fn remember(&mut self, id: DocumentId) -> bool {
-        remember(&mut self.known, &mut self.order, id)
+        let front_is_new = front.is_none_or(|front| self.known.add(front));
+        self.known.add(id(ended.span)) && front_is_new && !known
     }
 }
 
-/// Answers whether `id` was new; the oldest makes room.
-fn remember(
-    known: &mut HashSet<DocumentId>,
-    order: &mut VecDeque<DocumentId>,
-    id: DocumentId,
-) -> bool {
-    if !known.insert(id) {
-        return false;
+/// Documents by their ids; the oldest makes room.
+#[derive(Debug, Default)]
+struct Remembered {
+    ids: HashSet<DocumentId>,
+    order: VecDeque<DocumentId>,
+}
+
+impl Remembered {
+    /// Answers whether `id` was new.
+    fn add(&mut self, id: DocumentId) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
     }
-    order.push_back(id);
-    if order.len() > REMEMBERED_MAX
-        && let Some(oldest) = order.pop_front()
-    {
-        known.remove(&oldest);
+
+    fn contains(&self, id: DocumentId) -> bool {
+        self.ids.contains(&id)
     }
-    true
 }
 
 #[cfg(test)]

@@ -248,7 +248,8 @@ impl Sidecar {
         if let (Some(listening), Some(first)) = (self.newborn, self.head.first_line()) {
             self.newborn = None;
             if first < listening {
-                note_late_start(&self.ledger, &self.spans, listening);
+                let mut sink = LedgerSink::new(self.ledger.clone(), EXPORT_DELAY);
+                note_late_start(&mut sink, &self.spans, listening);
             }
         }
         let (head, ledger, hub) = (&mut self.head, &self.ledger, &self.hub);

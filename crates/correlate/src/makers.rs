@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Until the request that made an `AppContext` has ended nobody else can know its id. That is all
-//! that is concluded: later on an id names an object, and proves nothing.
+//! that is concluded, and only from receipts with one id: an update's names the old one, too, and
+//! later on an id names an object, and proves nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -110,7 +111,6 @@ pub(crate) fn note(state: &mut State, line: &Waiting, printed: &Printed, trace: 
 /// Leaves the request that made the `AppContext` of a receipt, if it is one of the candidates;
 /// answers whether that struck out others.
 pub(crate) fn apply(state: &State, printed: &Printed, candidates: &mut Vec<Candidate>) -> bool {
-    // an update's receipt names the old AppContext, too, which others may know
     if !printed.receipt || contexts(printed).count() != 1 {
         return false;
     }

@@ -242,9 +242,10 @@ async fn the_time_without_a_sidecar_is_remembered_over_a_second_crash() {
     let sidecar = setup.start().await;
     // it began after the sidecar, and has ended
     let watched = Request::new(1, now());
-    while now() < watched.start + TAKES {
-        tokio::task::yield_now().await;
-    }
+    until("the request has ended", async || {
+        (now() >= watched.start + TAKES).then_some(())
+    })
+    .await;
     assert_eq!(sidecar.post_spans(&watched.body()).await.0, 202);
     let watched = watched.line(&mut service);
     elastic.store.has_exactly(&service.written).await;
