@@ -116,7 +116,13 @@ fn section(title: &str, outcome: &Value) -> String {
             .pointer("/by_open_requests")
             .and_then(Value::as_object);
         for (bin, score) in bins.into_iter().flatten() {
-            text += &row(&format!("– {bin} open"), score);
+            let has_lines = ["request_lines", "background_lines"].iter().any(|lines| {
+                let total = score.get(lines).and_then(|lines| lines.get("total"));
+                total.and_then(Value::as_u64).unwrap_or(0) > 0
+            });
+            if has_lines {
+                text += &row(&format!("– {bin} open"), score);
+            }
         }
     }
     text += "\n| sidecar | CPU s | lines | spans | peak RSS KiB | first read ms |\n|---|---|---|---|---|---|\n";
@@ -187,7 +193,8 @@ mod tests {
             "background_lines": { "total": 0, "marked": 0, "wrong": 0 },
         });
         let mut score = group.clone();
-        score["by_open_requests"] = json!({ "1-5": group });
+        let empty = json!({ "request_lines": { "total": 0 }, "background_lines": { "total": 0 } });
+        score["by_open_requests"] = json!({ "1-5": group, "6-10": empty });
         let outcome = json!({
             "passed": false, "kills": 2,
             "lines": { "written": 200, "lost": 0, "stored_twice": 0 },
@@ -209,6 +216,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("| – 1-5 open | 200 |"), "{text}");
+        assert!(!text.contains("6-10"), "{text}");
         assert!(
             text.contains("| clm | 0.12 | 0.10 | 0.02 | 1024 | 0.2 |"),
             "{text}"

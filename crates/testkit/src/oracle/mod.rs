@@ -5,7 +5,7 @@
 //! | a document whose id … | is |
 //! |---|---|
 //! | was written, first time, content as written | delivered |
-//! | was written, first time, other content | delivered, and `altered` |
+//! | was written, first time, other content | `altered`, and what was written is `lost` |
 //! | was seen before in this lane | `stored_twice` |
 //! | was never written, content as some line that was | `stored_twice` (the id is wrong) |
 //! | was never written, content neither | `unexpected` |
@@ -46,7 +46,7 @@ pub struct Lines {
     pub delivered: u64,
     /// Documents too many for records the destination has.
     pub stored_twice: u64,
-    /// Records that are nowhere.
+    /// Records that are nowhere, or only with other content.
     pub lost: u64,
     /// Records that the destination refused for good and that were put aside.
     pub dead_lettered: u64,
@@ -86,6 +86,8 @@ enum Fate {
     /// Delivered inside the document of an earlier record.
     Joined,
     DeadLettered,
+    /// Its id is there with other content.
+    Altered,
 }
 
 impl Report {
@@ -162,7 +164,7 @@ impl<'a> Lane<'a> {
         report.lines.written = self.expected.len() as u64;
         report.lines.delivered = count(Fate::Delivered) + count(Fate::Joined);
         report.lines.dead_lettered = count(Fate::DeadLettered);
-        report.lines.lost = count(Fate::Missing);
+        report.lines.lost = count(Fate::Missing) + count(Fate::Altered);
         for (record, _) in self.missing() {
             if report.samples.len() == SAMPLES_MAX {
                 break;
@@ -209,6 +211,7 @@ impl<'a> Lane<'a> {
         let same = is_same(record, &line.message) && !whole.contains('\n');
         if !same && !is_same(record, whole) && !self.join(index, record, whole) {
             self.report.altered += 1;
+            self.set(index, Fate::Altered);
             self.sample(format!("{} differs: {:.80}", line.id, line.message));
         }
     }

@@ -5,12 +5,13 @@
 //! | `wrong` | it claims a trace or a person that differs from the truth, or a person that nobody proved (the request did not come through the gateway) |
 //! | `exact` | it claims the true trace and is not wrong |
 //! | `user_exact` | exact, and it claims the true person (or nobody, where there is none) |
-//! | `inferred`, `ambiguous`, `background`, `none` | it claims no trace, and says so in this way |
+//! | `inferred` | it claims no trace, but names a likely one as such |
+//! | `ambiguous` | it claims no trace and says that there are several |
+//! | `none` | it claims no trace: it says so, takes itself for background, or never arrived |
 //!
-//! `total = exact + wrong + inferred + ambiguous + background + none`; a line that never arrived is
-//! `none`. `unproven` are exact lines of requests whose person nobody proved: they rightly name
-//! nobody and are not in `user_exact`. A line that no request caused is `marked` if it says so and
-//! `wrong` if it claims a trace or a person.
+//! `total = exact + inferred + ambiguous + none + wrong`, each line in one of them; `user_exact` is a
+//! part of `exact`: lines of requests whose person nobody proved rightly name nobody and are not in it.
+//! A line that no request caused is `marked` if it says so and `wrong` if it claims a trace or a person.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,10 @@ use crate::stored::StoredLine;
 /// Most examples of wrong lines a score quotes.
 pub const SAMPLES_MAX: usize = 20;
 
+/// Numbers of open requests that are scored apart. What is printed while none is open (by workers that
+/// outlive their requests) is in none of the others.
+pub const BINS: [&str; 4] = ["0", "1-5", "6-10", "more"];
+
 /// How right the lines of requests are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestLines {
@@ -31,17 +36,11 @@ pub struct RequestLines {
     pub exact: u64,
     /// The true trace and the true person.
     pub user_exact: u64,
-    /// Exact lines whose person nobody proved.
-    pub unproven: u64,
     /// No claim, but a likely one that is labelled as such.
     pub inferred: u64,
-    /// Likely ones that are not true; labelled, so not `wrong`.
-    pub inferred_wrong: u64,
     /// Several possible requests.
     pub ambiguous: u64,
-    /// Taken for background work.
-    pub background: u64,
-    /// No claim.
+    /// No claim, or taken for background work.
     pub none: u64,
     /// A false claim.
     pub wrong: u64,
@@ -73,7 +72,7 @@ pub struct ServiceScore {
     /// All of its lines.
     #[serde(flatten)]
     pub all: Group,
-    /// By how many of its requests were open: `0`, `1-5`, `6-10`, `more`.
+    /// By how many of its requests were open: each of [`BINS`], also where no line is.
     pub by_open_requests: BTreeMap<String, Group>,
 }
 
@@ -85,7 +84,7 @@ pub struct Attribution {
     pub all: Group,
     /// The same by service.
     pub by_service: BTreeMap<String, ServiceScore>,
-    /// The same by how many requests of the line's service were open.
+    /// The same by how many requests of the line's service were open, each of [`BINS`].
     pub by_open_requests: BTreeMap<String, Group>,
     /// The proxies' own access lines: their trace stands in them.
     pub access_lines: Group,
@@ -102,8 +101,8 @@ pub struct Scorer {
 /// What one line's claim is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    Exact { user: bool, proven: bool },
-    Inferred { right: bool },
+    Exact { user: bool },
+    Inferred,
     Ambiguous,
     Background,
     None,
@@ -136,18 +135,13 @@ impl RequestLines {
     fn count(&mut self, class: Class) {
         self.total += 1;
         match class {
-            Class::Exact { user, proven } => {
+            Class::Exact { user } => {
                 self.exact += 1;
                 self.user_exact += u64::from(user);
-                self.unproven += u64::from(!proven);
             }
-            Class::Inferred { right } => {
-                self.inferred += 1;
-                self.inferred_wrong += u64::from(!right);
-            }
+            Class::Inferred => self.inferred += 1,
             Class::Ambiguous => self.ambiguous += 1,
-            Class::Background => self.background += 1,
-            Class::None => self.none += 1,
+            Class::Background | Class::None => self.none += 1,
             Class::Wrong => self.wrong += 1,
         }
     }
@@ -199,7 +193,14 @@ impl Scorer {
 
     /// The score of what was added.
     #[must_use]
-    pub fn finish(self) -> Attribution {
+    pub fn finish(mut self) -> Attribution {
+        let services = self.score.by_service.values_mut();
+        let bins = services.map(|service| &mut service.by_open_requests);
+        for bins in bins.chain([&mut self.score.by_open_requests]) {
+            for bin in BINS {
+                bins.entry(bin.to_owned()).or_default();
+            }
+        }
         self.score
     }
 }
@@ -225,13 +226,10 @@ fn classify(truth: &Truth, stored: &StoredLine) -> Class {
     if stored.trace.is_some() {
         return Class::Exact {
             user: stored.user == truth.user,
-            proven: truth.proven || truth.user.is_none(),
         };
     }
     match (&stored.inferred_trace, stored.outcome.as_str()) {
-        (Some(trace), _) => Class::Inferred {
-            right: Some(trace) == truth.trace.as_ref(),
-        },
+        (Some(_), _) => Class::Inferred,
         (None, "ambiguous") => Class::Ambiguous,
         (None, "background") => Class::Background,
         (None, _) => Class::None,

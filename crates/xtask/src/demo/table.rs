@@ -91,8 +91,12 @@ fn write_attribution(out: &mut String, outcome: &Outcome) -> fmt::Result {
     write_group(out, "access lines", &attribution.access_lines)
 }
 
+/// Bins without a line are left out.
 fn write_group(out: &mut String, name: &str, group: &Group) -> fmt::Result {
     let (request, background) = (&group.request_lines, &group.background_lines);
+    if request.total + background.total == 0 {
+        return Ok(());
+    }
     writeln!(
         out,
         "{name:<22}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}{:>7} |{:>9}{:>9}{:>7}",
@@ -101,7 +105,7 @@ fn write_group(out: &mut String, name: &str, group: &Group) -> fmt::Result {
         percent(request.user_exact, request.total),
         request.inferred,
         request.ambiguous,
-        request.none + request.background,
+        request.none,
         request.wrong,
         background.total,
         percent(background.marked, background.total),

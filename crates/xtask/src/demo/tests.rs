@@ -178,76 +178,94 @@ fn nothing_written_is_no_success() {
     assert!(!outcome.passed);
 }
 
+/// The keys of an object.
+fn keys(value: &serde_json::Value) -> Vec<&str> {
+    let keys = value.as_object().unwrap().keys();
+    keys.map(String::as_str).collect()
+}
+
+/// The numbers under `keys`, which are all the keys there are.
+fn numbers(value: &serde_json::Value, expected: &[&str]) -> Vec<u64> {
+    let mut sorted = expected.to_vec();
+    sorted.sort_unstable();
+    assert_eq!(keys(value), sorted);
+    let numbers = expected.iter().map(|key| value[key].as_u64().unwrap());
+    numbers.collect()
+}
+
+const LINES: [&str; 5] = [
+    "written",
+    "delivered",
+    "stored_twice",
+    "lost",
+    "dead_lettered",
+];
+const REQUEST_LINES: [&str; 7] = [
+    "total",
+    "exact",
+    "user_exact",
+    "inferred",
+    "ambiguous",
+    "none",
+    "wrong",
+];
+
 #[test]
-fn the_keys_are_those_that_others_read() {
+fn the_keys_of_lines_are_those_that_others_read() {
     let json = serde_json::to_value(judged(good(), good())).unwrap();
-    for key in [
-        "written",
-        "delivered",
-        "stored_twice",
-        "lost",
-        "dead_lettered",
-    ] {
-        assert!(json["lines"][key].is_u64(), "lines.{key}");
-        assert!(
-            json["lines"]["forward"][key].is_u64(),
-            "lines.forward.{key}"
-        );
-        assert!(
-            json["lines"]["elastic"][key].is_u64(),
-            "lines.elastic.{key}"
-        );
+    let lines = &json["lines"];
+    for key in LINES {
+        assert!(lines[key].is_u64(), "lines.{key}");
     }
+    let beside = ["unexpected", "altered", "requests"];
+    for lane in ["forward", "elastic"] {
+        let numbers = numbers(&lines[lane], &[&LINES[..], &beside[..]].concat());
+        assert_eq!(numbers, [2, 2, 0, 0, 0, 0, 0, 1]);
+    }
+}
+
+#[test]
+fn the_keys_of_attribution_are_those_that_others_read() {
+    let json = serde_json::to_value(judged(good(), good())).unwrap();
     let attribution = &json["attribution"];
-    let groups = [
-        attribution,
-        &attribution["by_service"]["clm"],
-        &attribution["by_service"]["clm"]["by_open_requests"]["1-5"],
-        &attribution["by_open_requests"]["1-5"],
-    ];
-    for group in groups {
-        for key in [
-            "total",
-            "exact",
-            "user_exact",
-            "inferred",
-            "ambiguous",
-            "none",
-            "wrong",
-        ] {
-            assert!(group["request_lines"][key].is_u64(), "request_lines.{key}");
-        }
-        for key in ["total", "marked", "wrong"] {
-            assert!(
-                group["background_lines"][key].is_u64(),
-                "background_lines.{key}"
-            );
-        }
+    let service = &attribution["by_service"]["clm"];
+    let mut groups = vec![attribution, service];
+    for bins in [attribution, service].map(|group| &group["by_open_requests"]) {
+        assert_eq!(keys(bins), ["0", "1-5", "6-10", "more"]);
+        groups.extend(bins.as_object().unwrap().values());
     }
-    for key in [
-        "received",
-        "kept",
-        "dropped_by_rule",
-        "exported",
-        "not_exported",
-    ] {
+    for group in groups {
+        let [total, exact, user_exact, inferred, ambiguous, none, wrong] =
+            numbers(&group["request_lines"], &REQUEST_LINES)[..]
+        else {
+            panic!("not seven numbers");
+        };
+        assert_eq!(exact + inferred + ambiguous + none + wrong, total);
+        assert!(user_exact <= exact);
+        numbers(&group["background_lines"], &["total", "marked", "wrong"]);
+    }
+}
+
+#[test]
+fn the_keys_of_spans_times_and_costs_are_those_that_others_read() {
+    let json = serde_json::to_value(judged(good(), good())).unwrap();
+    for key in ["received", "kept", "dropped_by_rule"] {
         assert!(json["spans"][key].is_u64(), "spans.{key}");
     }
     for key in ["exported", "stored", "sent_twice", "wrong_user"] {
         assert!(json["traces"][key].is_u64(), "traces.{key}");
     }
     assert!(json["latency_ms"]["p50"].is_f64() && json["latency_ms"]["p99"].is_f64());
-    let sidecar = json["sidecars"][0].as_object().unwrap();
-    for key in [
+    let mut expected = [
         "service",
         "cpu_seconds",
         "cpu_seconds_lines",
         "cpu_seconds_spans",
         "peak_rss_bytes",
         "start_to_first_read_ms",
-    ] {
-        assert!(sidecar.contains_key(key), "sidecars[].{key}");
-    }
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys(&json["sidecars"][0]), expected);
 }
 
 #[test]
