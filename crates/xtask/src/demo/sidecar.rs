@@ -20,8 +20,10 @@ const DRAIN_BOUND: Duration = Duration::from_secs(30);
 const KILL_BOUND: Duration = Duration::from_secs(5);
 const FIRST_READ: &str = "emco_observer_process_first_read_time_seconds";
 const PAUSE: Duration = Duration::from_millis(10);
-/// Why spans are noise, as the metric of dropped spans says it.
-const NOISE_RULES: [&str; 4] = ["metrics_poll", "scrape", "etcd_poll", "etcd_read"];
+/// Spans left out of the export, by `reason`; where that is noise it is the name of a rule.
+const NOT_EXPORTED: &str = "emco_observer_otlp_dropped_spans_total";
+/// Noise that was kept, by `rule`: names every rule there is.
+const NOISE_KEPT: &str = "emco_observer_otlp_noise_kept_spans_total";
 
 /// What a sidecar cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -230,15 +232,11 @@ impl Sidecar {
             |reason: &str| reading.count("emco_observer_in_spans_dropped_spans_total", reason);
         self.spans.received += received;
         self.spans.kept += received.saturating_sub(dropped(""));
-        let otlp = "emco_observer_otlp_dropped_spans_total";
-        let by_rule: u64 = NOISE_RULES
-            .iter()
-            .map(|rule| reading.count(otlp, &format!("reason=\"{rule}\"")))
-            .sum();
+        let by_rule = dropped_by_rule(&reading);
         self.spans.kept = self.spans.kept.saturating_sub(by_rule);
         self.spans.dropped_by_rule += by_rule;
         self.spans.exported += reading.count("emco_observer_otlp_exported_spans_total", "");
-        self.spans.not_exported += reading.count("emco_observer_otlp_dropped_spans_total", "");
+        self.spans.not_exported += reading.count(NOT_EXPORTED, "");
         let first_read = reading.sum(FIRST_READ, "");
         if self.lives == 1 && first_read > 0.0 {
             self.first_life = Some((unix_seconds(self.started), first_read));
@@ -250,7 +248,32 @@ impl Sidecar {
     }
 }
 
+fn dropped_by_rule(reading: &Reading) -> u64 {
+    let rules = reading.values(NOISE_KEPT, "rule");
+    rules
+        .iter()
+        .map(|rule| reading.count(NOT_EXPORTED, &format!("reason=\"{rule}\"")))
+        .sum()
+}
+
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_rule_dropped_is_dropped_by_rule() {
+        let reading = Reading::from_text(
+            "emco_observer_otlp_noise_kept_spans_total{rule=\"scrape\"} 0\n\
+             emco_observer_otlp_noise_kept_spans_total{rule=\"to_come\"} 3\n\
+             emco_observer_otlp_dropped_spans_total{reason=\"scrape\"} 5\n\
+             emco_observer_otlp_dropped_spans_total{reason=\"to_come\"} 7\n\
+             emco_observer_otlp_dropped_spans_total{reason=\"refused\"} 11\n",
+        );
+        assert_eq!(dropped_by_rule(&reading), 12);
+    }
 }
