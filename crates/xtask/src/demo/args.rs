@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use super::beside::Beside;
 
 /// What `cargo xtask demo` is told.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Run to the end without a page, then judge what was delivered.
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Generate the workload from this seed; also decides which sidecars are killed.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Also fail if attribution is below the floors of the workload.
+    #[arg(long, requires = "once")]
+    pub(crate) floors: bool,
     /// How to print the result.
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub(crate) output: Output,

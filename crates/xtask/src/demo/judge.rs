@@ -9,6 +9,7 @@ use testkit::oracle::{Lane, Lines, Report};
 use testkit::stored::StoredLine;
 use testkit::truth::{Attribution, Scorer};
 
+use super::floors::{self, Floor};
 use super::receipts::Receipts;
 use super::sidecar::{Cost, Spans};
 use super::traces::Traces;
@@ -36,8 +37,18 @@ pub(crate) struct Outcome {
     pub(crate) sidecars: Vec<Cost>,
     /// How many sidecars were killed on the way.
     pub(crate) kills: u32,
+    /// Floors of attribution that were missed, if they were asked for.
+    pub(crate) floors_missed: Vec<String>,
     /// Examples of trouble.
     pub(crate) trouble: Vec<String>,
+}
+
+impl Outcome {
+    /// Fails a run whose attribution is below one of these.
+    pub(crate) fn hold_to(&mut self, floors: &[Floor]) {
+        self.floors_missed = floors::missed(floors, &self.attribution);
+        self.passed &= self.floors_missed.is_empty();
+    }
 }
 
 /// The worst of all lanes, and each lane by its name.
@@ -63,6 +74,8 @@ pub(crate) struct LaneLines {
     pub(crate) altered: u64,
     /// Documents of requests.
     pub(crate) requests: u64,
+    /// How often a document came again and said something else than before.
+    pub(crate) conflicts: u64,
 }
 
 /// What is judged.
@@ -96,6 +109,12 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
                 .iter()
                 .map(|sample| format!("{name}: {sample}")),
         );
+        trouble.extend(
+            receipts
+                .conflicting
+                .iter()
+                .map(|id| format!("{name}: {id} came again and said something else")),
+        );
         by_lane.insert(
             name,
             LaneLines {
@@ -103,6 +122,7 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
                 unexpected: report.unexpected,
                 altered: report.altered,
                 requests: receipts.requests,
+                conflicts: receipts.conflicts,
             },
         );
     }
@@ -137,6 +157,7 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
         latency_ms: latency(case.expected, case.receipts),
         sidecars,
         kills: case.kills,
+        floors_missed: Vec::new(),
         trouble,
     }
 }
@@ -158,6 +179,7 @@ const fn is_clean(lane: &LaneLines) -> bool {
         && lane.lines.stored_twice == 0
         && lane.unexpected == 0
         && lane.altered == 0
+        && lane.conflicts == 0
 }
 
 /// A joined record's claim is that of the document it came in.

@@ -14,6 +14,7 @@ mod beside;
 pub(crate) mod build;
 pub(crate) mod corpus;
 pub(crate) mod exposition;
+mod floors;
 mod judge;
 mod kills;
 pub(crate) mod lab;
@@ -32,7 +33,7 @@ mod traces;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub(crate) use args::Args;
 use args::Output;
@@ -45,9 +46,14 @@ use crate::say;
 
 /// Runs the demo.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let origin = corpus::choose_here(args.corpus.as_deref(), args.seed);
+    let floors = floors::of(&origin).filter(|_| args.floors);
+    ensure!(
+        floors.is_some() || !args.floors,
+        "there are no floors for this recording: leave out --floors"
+    );
     let programs = build::build()?;
     let folder = Folder::create(args.keep.as_deref())?;
-    let origin = corpus::choose_here(args.corpus.as_deref(), args.seed);
     let (corpus, workload) = match origin {
         Origin::Recorded(path) => (Corpus::open(&path)?, format!("{}", path.display())),
         Origin::Generated(seed) => {
@@ -67,7 +73,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return run.serve();
     }
     run.play()?;
-    let outcome = run.finish(workload)?;
+    let mut outcome = run.finish(workload)?;
+    outcome.hold_to(floors.unwrap_or_default());
     print(&outcome, args.output)?;
     Ok(if outcome.passed {
         folder.discard();

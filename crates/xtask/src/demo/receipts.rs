@@ -21,6 +21,8 @@ use super::args::LaneName;
 use crate::http;
 
 const PAGE: usize = 20_000;
+/// Examples of documents that came with two contents.
+const CONFLICTING_MAX: usize = 10;
 const SCROLL_PAGE: usize = 5_000;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 const BOUND: Duration = Duration::from_secs(30);
@@ -45,6 +47,10 @@ pub(crate) struct Receipts {
     pub(crate) lines: Vec<StoredLine>,
     /// How many documents of requests came.
     pub(crate) requests: u64,
+    /// How often a document came again and said something else than before.
+    pub(crate) conflicts: u64,
+    /// Examples of such documents, by their ids.
+    pub(crate) conflicting: Vec<String>,
     source: Source,
     /// Where the next new one is: a receipt, an offset or a count.
     position: u64,
@@ -59,6 +65,15 @@ struct Receipt {
     document: Value,
 }
 
+/// One line of the lab's answer, without its document.
+#[derive(Debug, Deserialize)]
+struct Arrivals {
+    #[serde(rename = "receipt")]
+    number: u64,
+    id: String,
+    conflicts: u64,
+}
+
 impl Receipts {
     /// Nothing is fetched yet.
     pub(crate) const fn new(lane: LaneName, source: Source) -> Self {
@@ -66,6 +81,8 @@ impl Receipts {
             lane,
             lines: Vec::new(),
             requests: 0,
+            conflicts: 0,
+            conflicting: Vec::new(),
             source,
             position: 0,
         }
@@ -80,20 +97,60 @@ impl Receipts {
         }
     }
 
+    /// Fetches what is left when nothing more is sent, and how what came again differs from what was
+    /// there: a document that was fetched may have met another one since. Only the lab keeps that.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.fetch()?;
+        let Source::Lab(address) = self.source else {
+            return Ok(());
+        };
+        (self.conflicts, self.conflicting) = (0, Vec::new());
+        let mut after = 0;
+        loop {
+            let page = self.page(address, after, false)?;
+            let (count, last) = self.take_arrivals(&page)?;
+            after = last;
+            if count < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
     fn fetch_lab(&mut self, address: SocketAddr) -> Result<bool> {
         let mut fetched = 0;
         loop {
-            let path = format!(
-                "/api/v1/receipts?lane={}&after={}&limit={PAGE}&whole=true",
-                self.lane.name(),
-                self.position
-            );
-            let page = self.take_receipts(&http::get(address, &path, BOUND)?)?;
-            fetched += page;
-            if page < PAGE {
+            let page = self.page(address, self.position, true)?;
+            let count = self.take_receipts(&page)?;
+            fetched += count;
+            if count < PAGE {
                 return Ok(fetched > 0);
             }
         }
+    }
+
+    fn page(&self, lab: SocketAddr, after: u64, whole: bool) -> Result<Vec<u8>> {
+        let lane = self.lane.name();
+        let path = format!("/api/v1/receipts?lane={lane}&after={after}&limit={PAGE}&whole={whole}");
+        http::get(lab, &path, BOUND)
+    }
+
+    /// Answers how many there were and which the last one was.
+    fn take_arrivals(&mut self, page: &[u8]) -> Result<(usize, u64)> {
+        let (mut count, mut last) = (0, 0);
+        for line in page
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let arrivals: Arrivals =
+                serde_json::from_slice(line).context("understand a receipt of the lab")?;
+            count += 1;
+            last = arrivals.number;
+            self.conflicts += arrivals.conflicts;
+            if arrivals.conflicts > 0 && self.conflicting.len() < CONFLICTING_MAX {
+                self.conflicting.push(arrivals.id);
+            }
+        }
+        Ok((count, last))
     }
 
     fn take_receipts(&mut self, page: &[u8]) -> Result<usize> {
@@ -205,6 +262,20 @@ mod tests {
         assert_eq!((receipts.lines.len(), receipts.requests), (1, 1));
         assert_eq!(receipts.lines[0].stored_ns, 9);
         assert!(receipts.take_receipts(b"<html>\n").is_err());
+    }
+
+    #[test]
+    fn documents_that_came_with_two_contents_are_counted() {
+        let mut receipts = receipts();
+        let page = br#"{"receipt":3,"id":"a-0","lane":"forward","arrivals":2,"conflicts":0}
+{"receipt":7,"id":"a-9","lane":"forward","arrivals":3,"conflicts":2}
+"#;
+        assert_eq!(receipts.take_arrivals(page).unwrap(), (2, 7));
+        assert_eq!(
+            (receipts.conflicts, &*receipts.conflicting),
+            (2, &["a-9".to_owned()][..])
+        );
+        assert!(receipts.take_arrivals(b"{}\n").is_err());
     }
 
     #[test]

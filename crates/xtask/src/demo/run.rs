@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
             sidecar.stop()?;
         }
         for lane in &mut receipts {
-            lane.fetch()?;
+            lane.settle()?;
         }
         let sidecars = costs(self.sidecars, &expected);
         Ok(judge::judge(Case {

@@ -18,7 +18,7 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
     writeln!(out, "workload  {}", outcome.workload)?;
     writeln!(
         out,
-        "\n{:<14}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>10}",
+        "\n{:<14}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>10}{:>10}",
         "lines",
         "written",
         "delivered",
@@ -27,13 +27,14 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
         "dead",
         "unexpected",
         "altered",
-        "requests"
+        "requests",
+        "conflicts"
     )?;
     for (name, lane) in &outcome.lines.by_lane {
         let lines = &lane.lines;
         writeln!(
             out,
-            "{name:<14}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>10}",
+            "{name:<14}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>10}{:>10}",
             lines.written,
             lines.delivered,
             lines.stored_twice,
@@ -41,13 +42,17 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
             lines.dead_lettered,
             lane.unexpected,
             lane.altered,
-            lane.requests
+            lane.requests,
+            lane.conflicts
         )?;
     }
     write_attribution(out, outcome)?;
     write_cost(out, outcome)?;
     for line in &outcome.trouble {
         writeln!(out, "! {line}")?;
+    }
+    for line in &outcome.floors_missed {
+        writeln!(out, "! floor missed: {line}")?;
     }
     writeln!(
         out,

@@ -7,6 +7,7 @@ use testkit::manifest::{Expected, How, Record, Truth, digest};
 use testkit::stored::StoredLine;
 
 use super::args::LaneName;
+use super::floors;
 use super::judge::{Case, Outcome, judge};
 use super::receipts::{Receipts, Source};
 use super::sidecar::{Cost, Spans};
@@ -65,19 +66,22 @@ fn judged(forward: Vec<StoredLine>, elastic: Vec<StoredLine>) -> Outcome {
 }
 
 fn judged_with(forward: Vec<StoredLine>, elastic: Vec<StoredLine>, requests: u64) -> Outcome {
-    let lane = |lane, lines| {
-        let mut receipts = Receipts::new(lane, Source::File(PathBuf::new()));
-        receipts.lines = lines;
-        receipts.requests = requests;
-        receipts
-    };
-    let receipts = [
-        lane(LaneName::Forward, forward),
-        lane(LaneName::Elastic, elastic),
-    ];
+    let mut forward = received(LaneName::Forward, forward);
+    forward.requests = requests;
+    judged_lanes(&[forward, received(LaneName::Elastic, elastic)])
+}
+
+fn received(lane: LaneName, lines: Vec<StoredLine>) -> Receipts {
+    let mut receipts = Receipts::new(lane, Source::File(PathBuf::new()));
+    receipts.lines = lines;
+    receipts.requests = 1;
+    receipts
+}
+
+fn judged_lanes(receipts: &[Receipts]) -> Outcome {
     judge(Case {
         expected: &expected(),
-        receipts: &receipts,
+        receipts,
         dead_letters: &BTreeMap::new(),
         sidecars: vec![(
             Cost {
@@ -143,6 +147,18 @@ fn a_run_without_documents_of_requests_fails() {
 }
 
 #[test]
+fn a_document_that_came_with_two_contents_fails_the_run() {
+    let mut elastic = received(LaneName::Elastic, good());
+    elastic.conflicts = 1;
+    elastic.conflicting.push("a-9".to_owned());
+    let outcome = judged_lanes(&[received(LaneName::Forward, good()), elastic]);
+    assert!(!outcome.passed);
+    assert_eq!(outcome.lines.by_lane["elastic"].conflicts, 1);
+    let said = "elastic: a-9 came again and said something else".to_owned();
+    assert!(outcome.trouble.contains(&said), "{:?}", outcome.trouble);
+}
+
+#[test]
 fn a_wrong_person_fails_the_run() {
     let wrong = || {
         vec![
@@ -159,6 +175,21 @@ fn lanes_that_tell_different_stories_fail_the_run() {
     let other = vec![stored("a-0", "one", None), stored("a-9", "two", None)];
     let outcome = judged(good(), other);
     assert_eq!((outcome.passed, outcome.lanes_differ), (false, 1));
+}
+
+#[test]
+fn a_missed_floor_fails_the_run_and_is_said() {
+    let mut outcome = judged(good(), good());
+    outcome.hold_to(&[]);
+    assert!(outcome.passed);
+    outcome.hold_to(floors::TRACED);
+    assert!(!outcome.passed);
+    let text = table::render(&outcome);
+    let missed = "! floor missed: orchestrator with 1-5 requests open: there is no request line";
+    assert!(
+        text.contains(missed) && text.trim_end().ends_with("FAILED"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -217,10 +248,10 @@ fn the_keys_of_lines_are_those_that_others_read() {
     for key in LINES {
         assert!(lines[key].is_u64(), "lines.{key}");
     }
-    let beside = ["unexpected", "altered", "requests"];
+    let beside = ["unexpected", "altered", "requests", "conflicts"];
     for lane in ["forward", "elastic"] {
         let numbers = numbers(&lines[lane], &[&LINES[..], &beside[..]].concat());
-        assert_eq!(numbers, [2, 2, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(numbers, [2, 2, 0, 0, 0, 0, 0, 1, 0]);
     }
 }
 

@@ -175,8 +175,9 @@ fn real_peers() -> Result<Count> {
     shown("cargo xtask demo", &mut command, 600)
 }
 
+/// Delivery, nobody wrong, and the floors of attribution.
 fn demo() -> Result<Count> {
-    xtask(&["demo", "--once"], 900)
+    xtask(&["demo", "--once", "--floors"], 900)
 }
 
 fn demo_with_kills() -> Result<Count> {

@@ -1,0 +1,222 @@
+//! What attribution must reach on a workload that is played at its own pace with the default wait.
+//!
+//! The floors of the traced recording are promises; with their person lines may be five points lower. Those of the generator only notice what broke: they
+//! stand at least five points below the worst of three seeds.
+
+use std::path::Path;
+
+use testkit::truth::{Attribution, RequestLines};
+
+use super::corpus::Origin;
+
+/// Least coverage of the request lines of one service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Floor {
+    /// The service.
+    pub(crate) service: &'static str,
+    /// Only lines printed while so many of its requests were open; all lines if there is none.
+    pub(crate) open: Option<&'static str>,
+    /// Least share of exact lines, in percent.
+    pub(crate) exact: f64,
+    /// Least share of exact lines whose person is right, too, in percent, if that is judged.
+    pub(crate) user: Option<f64>,
+}
+
+const fn floor(service: &'static str, exact: f64) -> Floor {
+    Floor {
+        service,
+        open: None,
+        exact,
+        user: None,
+    }
+}
+
+const fn by_open(open: &'static str, exact: f64, user: f64) -> Floor {
+    Floor {
+        open: Some(open),
+        user: Some(user),
+        ..floor("orchestrator", exact)
+    }
+}
+
+/// Of `truth/traced`.
+pub(crate) const TRACED: &[Floor] = &[
+    by_open("1-5", 97.0, 92.0),
+    by_open("6-10", 93.0, 88.0),
+    by_open("more", 88.0, 83.0),
+    floor("clm", 97.0),
+    floor("ncm", 97.0),
+    floor("gac", 97.0),
+    floor("dcm", 75.0),
+];
+
+/// Of the generator.
+pub(crate) const GENERATED: &[Floor] = &[
+    by_open("1-5", 86.0, 70.0),
+    floor("clm", 81.0),
+    floor("ncm", 78.0),
+    floor("dcm", 95.0),
+    floor("rsync", 50.0),
+];
+
+/// The floors of a workload; nothing where none were set.
+pub(crate) fn of(origin: &Origin) -> Option<&'static [Floor]> {
+    match origin {
+        Origin::Generated(_) => Some(GENERATED),
+        Origin::Recorded(path) if path.ends_with(Path::new("truth/traced")) => Some(TRACED),
+        Origin::Recorded(_) => None,
+    }
+}
+
+/// Which floors were missed and by how much, one sentence each.
+pub(crate) fn missed(floors: &[Floor], attribution: &Attribution) -> Vec<String> {
+    let judged = floors.iter().map(|floor| floor.missed(attribution));
+    judged.flatten().collect()
+}
+
+impl Floor {
+    fn missed(&self, attribution: &Attribution) -> Vec<String> {
+        let place = self.place();
+        let lines = self.lines(attribution).filter(|lines| lines.total > 0);
+        let Some(lines) = lines else {
+            return vec![format!("{place}: there is no request line to measure")];
+        };
+        let says = |what, part, least| self.says(what, part, lines.total, least);
+        let exact = says("are exact", lines.exact, Some(self.exact));
+        let user = says("have their person", lines.user_exact, self.user);
+        exact.into_iter().chain(user).collect()
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of lines, taken as a share"
+    )]
+    fn says(&self, what: &str, part: u64, total: u64, least: Option<f64>) -> Option<String> {
+        let share = part as f64 * 100.0 / total as f64;
+        let least = least.filter(|least| share < *least)?;
+        Some(format!(
+            "{}: {share:.2} % of {total} request lines {what}, {:.2} points below the floor of {least} %",
+            self.place(),
+            least - share,
+        ))
+    }
+
+    fn lines(&self, attribution: &Attribution) -> Option<RequestLines> {
+        let service = attribution.by_service.get(self.service)?;
+        match self.open {
+            None => Some(service.all.request_lines),
+            Some(open) => Some(service.by_open_requests.get(open)?.request_lines),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self.open {
+            None => self.service.to_owned(),
+            Some(open) => format!("{} with {open} requests open", self.service),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testkit::truth::Group;
+
+    /// Everything just at its floor, in thousandths.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "shares of a thousand"
+    )]
+    fn just(floors: &[Floor]) -> Attribution {
+        let mut attribution = Attribution::default();
+        for floor in floors {
+            let exact = (floor.exact * 10.0) as u64;
+            let user = (floor.user.unwrap_or_default() * 10.0) as u64;
+            *lines(&mut attribution, floor) = RequestLines {
+                total: 1000,
+                exact,
+                user_exact: user,
+                ambiguous: 1000 - exact,
+                ..RequestLines::default()
+            };
+        }
+        attribution
+    }
+
+    fn lines<'a>(attribution: &'a mut Attribution, floor: &Floor) -> &'a mut RequestLines {
+        let service = attribution.by_service.entry(floor.service.to_owned());
+        let service = service.or_default();
+        let group: &mut Group = match floor.open {
+            None => &mut service.all,
+            Some(open) => service.by_open_requests.entry(open.to_owned()).or_default(),
+        };
+        &mut group.request_lines
+    }
+
+    #[test]
+    fn each_floor_is_missed_by_one_line_less() {
+        for floors in [TRACED, GENERATED] {
+            assert_eq!(missed(floors, &just(floors)), [""; 0]);
+            for floor in floors {
+                let mut attribution = just(floors);
+                let less = lines(&mut attribution, floor);
+                less.exact -= 1;
+                let said = missed(floors, &attribution);
+                let [said] = said.as_slice() else {
+                    panic!("{floor:?}: {said:?}");
+                };
+                assert!(said.starts_with(&floor.place()), "{said}");
+                assert!(said.contains("are exact, 0.10 points below"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_person_too_few_is_told_apart() {
+        for floors in [TRACED, GENERATED] {
+            for floor in floors.iter().filter(|floor| floor.user.is_some()) {
+                let mut attribution = just(floors);
+                lines(&mut attribution, floor).user_exact -= 1;
+                let said = missed(floors, &attribution);
+                let [said] = said.as_slice() else {
+                    panic!("{floor:?}: {said:?}");
+                };
+                assert!(said.starts_with(&floor.place()), "{said}");
+                assert!(said.contains("have their person, 0.10 points"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_has_reached_nothing() {
+        let said = missed(TRACED, &Attribution::default());
+        assert_eq!(said.len(), TRACED.len());
+        assert!(said.iter().all(|said| said.contains("no request line")));
+    }
+
+    #[test]
+    fn everything_ambiguous_misses_every_floor() {
+        let mut attribution = just(TRACED);
+        for floor in TRACED {
+            let lines = lines(&mut attribution, floor);
+            *lines = RequestLines {
+                total: 1000,
+                ambiguous: 1000,
+                ..RequestLines::default()
+            };
+        }
+        let with_person = TRACED.iter().filter(|floor| floor.user.is_some());
+        let floors = TRACED.len() + with_person.count();
+        assert_eq!(missed(TRACED, &attribution).len(), floors);
+    }
+
+    #[test]
+    fn only_workloads_that_were_measured_have_floors() {
+        let recorded = |path: &str| of(&Origin::Recorded(path.into()));
+        assert_eq!(recorded("corpus/truth/traced"), Some(TRACED));
+        assert_eq!(recorded("corpus/truth/calm"), None);
+        assert_eq!(recorded("corpus/emco/traced"), None);
+        assert_eq!(of(&Origin::Generated(3)), Some(GENERATED));
+    }
+}
