@@ -379,16 +379,16 @@ impl Head {
             Dialect::EnvoyAccess => decode::envoy::access(framed.text),
             _ => None,
         };
-        let trace = access.as_ref().and_then(|access| access.trace);
+        let request = access.as_ref().and_then(|own| Some((own.trace?, own)));
         if let Some(access) = &access {
             self.ledger.lock().access(&inbound(access), now);
         }
-        match trace {
+        match request {
             _ if known => {}
-            Some(trace) => {
+            Some(request) => {
                 let ticket = self.offer(origin.number, entry, now);
                 let ask = self.ask(ticket);
-                self.ledger.lock().own_line(ask, trace, framed.time, now);
+                self.ledger.lock().own_line(ask, request, framed.time, now);
             }
             None => {
                 let Some(access) = access.filter(|_| self.order.room() > 0) else {

@@ -12,7 +12,7 @@ use correlate::Ledger;
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
 use in_spans::Receiver;
 use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Tailer};
-use model::fact::{Fact, Person, TraceUser};
+use model::fact::Fact;
 use model::time::UnixNanos;
 use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, Recent, VerdictLog};
 use prometheus::Registry;
@@ -278,12 +278,8 @@ impl Sidecar {
     fn learn(&mut self, learned: Learned) {
         let mut ledger = self.ledger.lock();
         match learned {
-            Learned::Person(trace, Person::Known(user)) => {
-                let at = environment::now();
-                ledger.fact(&Fact::TraceUser(TraceUser { trace, user, at }));
-            }
-            Learned::Person(trace, Person::Conflict) => ledger.conflict(trace),
-            Learned::Person(_, Person::Unknown) => {}
+            Learned::Made(fact) => ledger.fact(&Fact::TraceUser(fact)),
+            Learned::Conflict(trace) => ledger.conflict(trace),
             Learned::Operation(operation) => ledger.fact(&Fact::Operation(operation)),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use correlate::RequestEnded;
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
+use model::span::Span;
 use model::verdict::User;
 use out_otlp::{Lookup, Request, Route};
 
@@ -105,8 +106,9 @@ impl LedgerLookup {
 }
 
 impl Lookup for LedgerLookup {
-    fn person(&self, trace: TraceId) -> Option<User> {
-        self.ledger.lock().person(trace)
+    fn person(&self, span: &Span<'_>) -> Option<User> {
+        let ledger = self.ledger.lock();
+        ledger.person(span.trace, span.start, span.end())
     }
 
     fn request(&self, trace: TraceId, span: SpanId) -> Option<Request> {

@@ -2,14 +2,14 @@
 
 use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
-use model::verdict::{CANDIDATES_MAX, Outcome, Rule, Verdict};
+use model::verdict::{CANDIDATES_MAX, Outcome, Rule, User, Verdict};
 
 use crate::callmap::{CallMap, Reach, bit};
 use crate::line::{Access, Printed, Step, Waiting, What};
 use crate::makers;
 use crate::origin::{Kind, NO_ENTRY, Origin};
 use crate::owners;
-use crate::starts::Receipt;
+use crate::starts::{Receipt, Start};
 use crate::state::State;
 use crate::workers;
 
@@ -45,7 +45,7 @@ pub(crate) fn printed(
     learn_tokens(state, printed, &candidates);
     learn_contexts(state, line, printed, &candidates);
     owners::learn(state, line, printed, &candidates);
-    let (verdict, row) = conclude(state, &candidates, rule);
+    let (verdict, row) = conclude(state, line, &candidates, rule);
     if let Some(trace) = verdict.trace {
         makers::note(state, line, printed, trace);
     }
@@ -362,7 +362,12 @@ fn without_span(
 }
 
 /// Turns what is left into a verdict; answers the row it belongs to as well.
-fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Option<usize>) {
+fn conclude(
+    state: &State,
+    line: &Waiting,
+    candidates: &[Candidate],
+    rule: Rule,
+) -> (Verdict, Option<usize>) {
     let mut traces: Vec<TraceId> = Vec::new();
     let mut row = None;
     let mut untraced = 0_usize;
@@ -402,12 +407,9 @@ fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Op
         },
         ([trace], 0, false, false) => {
             let row = row.filter(|_| candidates.len() == 1);
-            attributed(
-                state,
-                *trace,
-                row.and_then(|row| state.origins.rows().get(row)?.span),
-                rule,
-            )
+            let span = row.and_then(|row| state.origins.rows().get(row)?.span);
+            let user = person(state, line, candidates, *trace);
+            attributed((*trace, span), user, rule)
         }
         ([], 0, false, _) => Verdict {
             rule: if unseen { Rule::Gap } else { Rule::None },
@@ -428,10 +430,31 @@ fn conclude(state: &State, candidates: &[Candidate], rule: Rule) -> (Verdict, Op
     (verdict, row)
 }
 
+/// Who made every request that is left, all of them on `trace`: somebody else's may be among them.
+fn person(state: &State, line: &Waiting, candidates: &[Candidate], trace: TraceId) -> Option<User> {
+    let mut person = None;
+    for candidate in candidates {
+        match candidate {
+            Candidate::Request(row) => {
+                let origin = state.origins.rows().get(*row)?;
+                person = Some(state.people.of(trace, origin.start, origin.end)?);
+            }
+            // any of the trace's requests that had begun by then may have started it
+            Candidate::Async(_) => {
+                let begun = |start: &&Start| start.trace == Some(trace) && start.at <= line.time;
+                for start in state.starts.rows().iter().filter(begun) {
+                    person = Some(state.people.of(trace, start.at, start.until)?);
+                }
+            }
+            Candidate::Background | Candidate::Unseen => return None,
+        }
+    }
+    person.cloned()
+}
+
 pub(crate) fn attributed(
-    state: &State,
-    trace: TraceId,
-    span: Option<SpanId>,
+    (trace, span): (TraceId, Option<SpanId>),
+    user: Option<User>,
     rule: Rule,
 ) -> Verdict {
     Verdict {
@@ -439,7 +462,7 @@ pub(crate) fn attributed(
         rule,
         trace: Some(trace),
         span,
-        user: state.people.of(trace),
+        user,
         ..Verdict::default()
     }
 }
@@ -472,7 +495,7 @@ pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict
                 .collect()
         }
     };
-    conclude(state, &candidates, Rule::AccessLine)
+    conclude(state, line, &candidates, Rule::AccessLine)
 }
 
 /// The requests that the access line can be of.

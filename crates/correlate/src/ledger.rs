@@ -12,7 +12,7 @@ use model::verdict::{Rule, Verdict};
 
 use crate::callmap::bit;
 use crate::decide;
-use crate::line::{Step, Waiting, What};
+use crate::line::{Record, Step, Waiting, What};
 use crate::origin::{Kind, Origin};
 use crate::request::field_name;
 use crate::settings::Settings;
@@ -156,15 +156,29 @@ impl Ledger {
         }
     }
 
-    /// Takes a line that carries its own trace id.
-    pub fn own_line(&mut self, ticket: Ticket, trace: TraceId, time: UnixNanos, now: UnixNanos) {
+    /// Takes a line of a proxy's log: the record of a request on `trace`.
+    pub fn own_line(
+        &mut self,
+        ticket: Ticket,
+        (trace, access): (TraceId, &AccessFacts<'_>),
+        time: UnixNanos,
+        now: UnixNanos,
+    ) {
         let due = time.0.min(now.0).saturating_add(self.state.settings.wait);
         self.waiting.push_back(Waiting {
             ticket,
             due,
             time: time.0,
             slack: 0,
-            what: What::Own(trace),
+            what: What::Own(Record {
+                trace,
+                span: access.span,
+                from: access.start.0,
+                to: match access.phase {
+                    Phase::Start => u64::MAX,
+                    Phase::End => access.start.plus(access.duration).0,
+                },
+            }),
         });
     }
 
@@ -388,7 +402,8 @@ impl Ledger {
             lines: origin.lines,
             failed: facts.failed || facts.status >= 400,
         };
-        let verdict = decide::attributed(&self.state, trace, origin.span, Rule::OwnId);
+        let user = self.state.people.of(trace, origin.start, origin.end);
+        let verdict = decide::attributed((trace, origin.span), user.cloned(), Rule::OwnId);
         Some(RequestEnded {
             trace,
             span,
@@ -402,13 +417,24 @@ impl Ledger {
 
     fn decide(&mut self, line: &Waiting) -> (Verdict, Option<usize>) {
         match &line.what {
-            What::Own(trace) => (
-                decide::attributed(&self.state, *trace, None, Rule::OwnId),
-                None,
-            ),
+            What::Own(record) => (self.recorded(*record), None),
             What::Access(access) => decide::access(&self.state, line, access),
             What::Printed(printed) => decide::printed(&mut self.state, line, printed),
         }
+    }
+
+    /// The verdict on a proxy's record: it says itself which request it is about.
+    fn recorded(&self, record: Record) -> Verdict {
+        let Record { trace, span, .. } = record;
+        let known = span.and_then(|span| self.row(trace, span));
+        let origin = known.and_then(|row| self.state.origins.rows().get(row));
+        let (from, to) = match origin {
+            Some(origin) if record.to == u64::MAX => (record.from, origin.end),
+            Some(origin) => (record.from, record.to.max(origin.end)),
+            None => (record.from, record.to),
+        };
+        let user = self.state.people.of(trace, from, to);
+        decide::attributed((trace, None), user.cloned(), Rule::OwnId)
     }
 
     /// The time up to which lines are decided: behind the clock while a backlog is read.

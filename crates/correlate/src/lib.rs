@@ -42,6 +42,8 @@ mod view;
 mod workers;
 
 #[cfg(test)]
+mod person_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod worker_tests;

@@ -1,6 +1,6 @@
 //! A line that waits for its verdict: the few facts of it that the rules need.
 
-use model::ids::TraceId;
+use model::ids::{SpanId, TraceId};
 use model::line::{Dialect, LineFacts, Name, NameKey};
 
 use crate::callmap::{CallMap, Reach};
@@ -23,12 +23,22 @@ pub(crate) struct Waiting {
 /// What the line is to the rules.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// It carries its own trace id.
-    Own(TraceId),
+    /// It is the proxy's record of a request.
+    Own(Record),
     /// The access line of one request.
     Access(Box<Access>),
     /// A printed line.
     Printed(Box<Printed>),
+}
+
+/// The facts of a proxy's record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) trace: TraceId,
+    pub(crate) span: Option<SpanId>,
+    /// When the request began, and when it ended as far as the record says.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 /// The facts of a Common Log Format line.

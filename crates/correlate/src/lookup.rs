@@ -1,6 +1,7 @@
 //! What the ledger knows about one span, for those who ship spans.
 
 use model::ids::{SpanId, TraceId};
+use model::time::UnixNanos;
 use model::verdict::User;
 
 use crate::callmap::PathName;
@@ -18,9 +19,24 @@ pub struct Served<'a> {
 }
 
 impl Ledger {
-    /// The person behind `trace`, if proven and not contradicted.
-    pub fn person(&self, trace: TraceId) -> Option<User> {
-        self.state().people.of(trace)
+    /// The person who made the request of which something on `trace` from `from` to `to` is a part, if
+    /// proven and not contradicted: every request of the trace that was at work here then.
+    pub fn person(&self, trace: TraceId, from: UnixNanos, to: UnixNanos) -> Option<User> {
+        let state = self.state();
+        if !state.people.knows(trace) {
+            return None;
+        }
+        let mut person = None;
+        for (_, origin) in state.origins.of_trace(trace) {
+            let request = matches!(origin.kind, Kind::Request { .. } | Kind::Unknown);
+            if request && origin.start <= to.0 && from.0 <= origin.end {
+                person = Some(state.people.of(trace, origin.start, origin.end)?);
+            }
+        }
+        // what is forgotten here may still wait there
+        person
+            .or_else(|| state.people.of(trace, from.0, to.0))
+            .cloned()
     }
 
     /// The request over HTTP whose server span is `span`, if it is remembered.
@@ -63,7 +79,6 @@ impl Ledger {
 mod tests {
     use model::evidence::{AccessFacts, Phase, ProxySide, SpanFacts, SpanKind};
     use model::fact::{Fact, TraceUser};
-    use model::time::UnixNanos;
     use model::verdict::UserSource;
 
     use super::*;
@@ -154,7 +169,8 @@ mod tests {
         assert_eq!(template, "/v2/projects/{project}");
         assert_eq!(names, [("project", "P1")]);
 
-        assert_eq!(ledger.person(TRACE), None);
+        let person = |ledger: &Ledger| ledger.person(TRACE, AT, AT.plus(500_000));
+        assert_eq!(person(&ledger), None);
         let user = User {
             id: "alice".into(),
             source: UserSource::Gateway,
@@ -162,8 +178,12 @@ mod tests {
         ledger.fact(&Fact::TraceUser(TraceUser {
             trace: TRACE,
             user: user.clone(),
-            at: AT,
+            at: AT.minus(2_000_000),
+            until: AT.plus(5_000_000),
+            exclusive: true,
         }));
-        assert_eq!(ledger.person(TRACE), Some(user));
+        assert_eq!(person(&ledger), Some(user));
+        let later = AT.plus(1_000_000_000);
+        assert_eq!(ledger.person(TRACE, later, later), None, "not the request");
     }
 }

@@ -13,6 +13,9 @@ pub struct Settings {
     pub span_error: u64,
     /// Resolution of access records.
     pub access_error: u64,
+    /// How far the times of two proxies may lie apart for what is one moment: their clocks, and the way
+    /// of a request from one to the next.
+    pub hop_error: u64,
     /// How long after the first line of a process start-up code may still print.
     pub startup: u64,
     /// How much earlier than its first client span an origin may have begun that has shown nothing
@@ -36,6 +39,7 @@ impl Settings {
             horizon: 30_000_000_000,
             span_error: 100_000,
             access_error: 1_000_000,
+            hop_error: 100_000_000,
             startup: 5_000_000_000,
             unseen_start: 200_000_000,
             poll_interval: 15_000_000_000,

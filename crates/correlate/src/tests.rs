@@ -15,9 +15,9 @@ use crate::{Ledger, Settings, Ticket};
 pub(super) const MS: u64 = 1_000_000;
 /// Scenes begin here, long after the epoch.
 pub(super) const T0: u64 = 1_800_000_000_000_000_000;
-const DIG: &str = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1";
+pub(super) const DIG: &str = "/v2/projects/p1/composite-apps/ca/v1/deployment-intent-groups/d1";
 /// A statement that instantiate and update reach, without names.
-const RESOURCES: Site<'_> = Site {
+pub(super) const RESOURCES: Site<'_> = Site {
     file: "instantiation_appcontext_helper.go",
     line: 100,
     function: "module.getResources",
@@ -129,7 +129,13 @@ impl Scene {
         self.ledger.access(&facts, UnixNanos(T0));
     }
 
+    /// The gateway names who makes what runs on the trace.
     pub(super) fn person(&mut self, trace: u8, user: &str) {
+        self.gateway(trace, user, 0, None);
+    }
+
+    /// The gateway's record of a request: of its beginning, or of its end.
+    pub(super) fn gateway(&mut self, trace: u8, user: &str, from: u64, to: Option<u64>) {
         let user = User {
             id: Arc::from(user),
             source: UserSource::Gateway,
@@ -137,7 +143,9 @@ impl Scene {
         let fact = TraceUser {
             trace: TraceId([trace; 16]),
             user,
-            at: UnixNanos(T0),
+            at: UnixNanos(T0 + from * MS),
+            until: to.map_or(TraceUser::RUNS, |to| UnixNanos(T0 + to * MS)),
+            exclusive: to.is_none(),
         };
         self.ledger.fact(&Fact::TraceUser(fact));
     }
@@ -203,11 +211,15 @@ impl Scene {
     }
 
     pub(super) fn verdicts(&mut self) -> Vec<Verdict> {
+        self.verdicts_at(3_600_000)
+    }
+
+    /// The verdicts that are taken until then.
+    pub(super) fn verdicts_at(&mut self, at: u64) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
+        let now = UnixNanos(T0 + at * MS);
         self.ledger
-            .poll(UnixNanos(T0 + 3_600_000 * MS), &mut |_, verdict| {
-                verdicts.push(verdict);
-            });
+            .poll(now, &mut |_, verdict| verdicts.push(verdict));
         verdicts
     }
 

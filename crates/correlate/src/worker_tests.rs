@@ -9,9 +9,9 @@ use model::verdict::{Outcome, Verdict};
 
 use crate::tests::{MS, Scene, T0, trace};
 
-const X: &str = "7199300375581122767";
+pub(super) const X: &str = "7199300375581122767";
 const Y: &str = "5577006791947779410";
-const INSTALL: &str = "installapp/installapp";
+pub(super) const INSTALL: &str = "installapp/installapp";
 const UNINSTALL: &str = "installapp/uninstallapp";
 const UPDATE: &str = "updateapp/updateapp";
 
@@ -27,11 +27,11 @@ const BEGINS: Site<'_> = site(308, "context.(*Context).appContextRoutine");
 const ENDS: Site<'_> = site(327, "context.(*Context).appContextRoutine");
 const FINISHES: Site<'_> = site(340, "context.(*Context).appContextRoutine");
 const ANNOUNCES: Site<'_> = site(528, "context.(*Context).runCluster");
-const WORKS: Site<'_> = site(604, "context.(*Context).runCluster");
+pub(super) const WORKS: Site<'_> = site(604, "context.(*Context).runCluster");
 
 impl Scene {
     /// A request of 100 ms with its receipt.
-    fn rpc(&mut self, trace: u8, name: &str, at: u64, contexts: &[&str]) {
+    pub(super) fn rpc(&mut self, trace: u8, name: &str, at: u64, contexts: &[&str]) {
         let proxy = Some(0x70 + trace);
         self.call(trace, 0x40 + trace, at + 10, at + 99);
         self.span(trace, trace, proxy, SpanKind::Server, name, at, at + 100);
@@ -43,7 +43,7 @@ impl Scene {
         self.receipt(at + 1, message, contexts);
     }
 
-    fn receipt(&mut self, at: u64, message: &str, contexts: &[&str]) {
+    pub(super) fn receipt(&mut self, at: u64, message: &str, contexts: &[&str]) {
         let names: Vec<_> = contexts
             .iter()
             .map(|context| (NameKey::AppContext, *context))
@@ -52,7 +52,7 @@ impl Scene {
     }
 
     /// A worker that calls etcd each half second.
-    fn worker(&mut self, trace: u8, from: u64, to: u64) {
+    pub(super) fn worker(&mut self, trace: u8, from: u64, to: u64) {
         for at in (from..to).step_by(500) {
             self.etcd(trace, "etcdserverpb.kv/range", at + 1, at + 2);
             self.etcd(trace, "etcdserverpb.kv/put", at + 2, at + 3);

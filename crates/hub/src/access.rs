@@ -5,23 +5,28 @@
 //!
 //! | record | claim |
 //! |---|---|
-//! | begin, with a user | that user |
-//! | begin, without | none: the token is proven later |
+//! | begin, with a user that counts then | that user, and the request runs |
+//! | begin, otherwise | somebody, who is proven later |
 //! | end, refused by the gateway itself (401 or 403, no upstream) | nobody: whatever user the header named was not proven |
-//! | end, with a user | that user |
+//! | end, with a user | that user, and the request is over |
 //! | end, without | nobody: the trace was used by somebody unknown |
 //!
 //! "Nobody" contradicts a user of the same trace: the trace names nobody any more.
+//!
+//! Envoy writes the record of a beginning before its filters have proven, overwritten or removed
+//! anything: a header in it is what the caller sent. It counts only where the operator says that
+//! something in front of the gateway proves it.
 
 use std::sync::Arc;
 
-use model::ids::TraceId;
+use model::fact::TraceUser;
+use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 use model::verdict::{User, UserSource};
 use serde::Deserialize;
 use serde::de::Error as _;
 
-use crate::store::Claim;
+use crate::store::{Claim, Statement};
 use crate::wire::is_name;
 
 /// The members that matter; whatever else stands in the line is stepped over.
@@ -30,14 +35,22 @@ use crate::wire::is_name;
 struct Line {
     access_log_type: Lenient,
     b3: Lenient,
+    b3_parentspanid: Lenient,
+    b3_spanid: Lenient,
     b3_traceid: Lenient,
+    duration: Lenient,
+    duration_ms: Lenient,
+    log_type: Lenient,
     response_code: Lenient,
     start_time: Lenient,
     status: Lenient,
     trace_id: Lenient,
+    ts: Lenient,
     upstream_host: Lenient,
     user_hdr: Lenient,
     user_jwt: Lenient,
+    x_b3_parentspanid: Lenient,
+    x_b3_spanid: Lenient,
     x_b3_traceid: Lenient,
     x_user_id: Lenient,
 }
@@ -74,12 +87,12 @@ impl Lenient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) trace: TraceId,
-    pub(crate) claim: Claim,
-    pub(crate) at: UnixNanos,
+    pub(crate) statement: Statement,
 }
 
-/// Reads one line. `Ok(None)` for a record that claims nothing.
-pub(crate) fn read(line: &[u8]) -> Result<Option<Record>, serde_json::Error> {
+/// Reads one line; `at_begin`: whether a user counts in the record of a request's beginning.
+/// `Ok(None)` for a record that claims nothing.
+pub(crate) fn read(line: &[u8], at_begin: bool) -> Result<Option<Record>, serde_json::Error> {
     // A list would be taken for the members in the order in which they are declared here.
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(serde_json::Error::custom("an access record is an object"));
@@ -88,26 +101,59 @@ pub(crate) fn read(line: &[u8]) -> Result<Option<Record>, serde_json::Error> {
     let Some(trace) = line.trace() else {
         return Ok(None);
     };
-    let user = line.user();
-    let begins = line
-        .access_log_type
-        .text()
-        .is_some_and(|kind| kind.ends_with("Start"));
-    let claim = match user {
-        Some(_) if !begins && line.refused() => Claim::Nobody,
-        Some(user) => Claim::User(user),
-        None if begins => return Ok(None),
-        None => Claim::Nobody,
+    let begins = line.begins();
+    let claim = match line.user() {
+        Some(user) if begins && at_begin => Claim::User(user),
+        _ if begins => Claim::Somebody,
+        Some(user) if !line.refused() => Claim::User(user),
+        _ => Claim::Nobody,
     };
-    let at = line.start_time.text().unwrap_or_default();
-    Ok(Some(Record {
-        trace,
+    let at = line.start();
+    let statement = Statement {
+        exclusive: line.made(trace) || begins && matches!(claim, Claim::User(_)),
         claim,
-        at: UnixNanos::parse_rfc3339(at.as_bytes()).unwrap_or_default(),
-    }))
+        at: at.unwrap_or_default(),
+        until: match at {
+            Some(_) if begins => TraceUser::RUNS,
+            Some(at) => at.plus(line.duration()),
+            None => UnixNanos::default(),
+        },
+    };
+    Ok(Some(Record { trace, statement }))
 }
 
 impl Line {
+    fn begins(&self) -> bool {
+        let kind = self.access_log_type.text().or_else(|| self.log_type.text());
+        kind.is_some_and(|kind| kind.ends_with("Start"))
+    }
+
+    fn start(&self) -> Option<UnixNanos> {
+        let start = self.start_time.text().or_else(|| self.ts.text())?;
+        UnixNanos::parse_rfc3339(start.as_bytes())
+    }
+
+    /// In nanoseconds.
+    fn duration(&self) -> u64 {
+        let millis = self.duration.number().or_else(|| self.duration_ms.number());
+        UnixNanos::from_millis(millis.unwrap_or_default()).0
+    }
+
+    /// Whether the gateway made the trace: it ends in the gateway's own span, which has no parent. A
+    /// caller's trace cannot, because the gateway gives its span an id of its own.
+    fn made(&self, trace: TraceId) -> bool {
+        let mut b3 = self.b3.text().unwrap_or_default().split('-').skip(1);
+        let span = [self.x_b3_spanid.text(), self.b3_spanid.text(), b3.next()];
+        let parent = [
+            self.x_b3_parentspanid.text(),
+            self.b3_parentspanid.text(),
+            b3.nth(1),
+        ];
+        let ids = span.into_iter().flatten();
+        let mut own = ids.filter_map(|id| SpanId::parse(id.as_bytes()));
+        parent == [None; 3] && own.next().is_some_and(|own| trace.0.ends_with(&own.0))
+    }
+
     fn trace(&self) -> Option<TraceId> {
         let b3 = self.b3.text().and_then(|b3| b3.split('-').next());
         [

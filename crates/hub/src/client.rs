@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::fact::{Fact, Person};
+use model::fact::Fact;
 use model::ids::TraceId;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -125,8 +125,9 @@ impl HubHandle {
         Arc::clone(&lock(&self.current))
     }
 
-    /// Asks whose trace it is. The answer comes as [`Learned::Person`]; a conflict may follow it as
-    /// long as the question is open, and asking again keeps it open.
+    /// Asks whose trace it is. The answer comes as [`Learned::Made`], once for each request of the
+    /// person and once more when it is over; a conflict may follow as long as the question is open, and
+    /// asking again keeps it open.
     pub fn ask_trace(&self, trace: TraceId) {
         self.ask(Subject::Trace(trace));
     }
@@ -238,8 +239,8 @@ impl Shared {
         };
         for item in news {
             let kind = match &item {
-                Learned::Person(_, Person::Conflict) => "conflict",
-                Learned::Person(..) => "person",
+                Learned::Conflict(_) => "conflict",
+                Learned::Made(_) => "person",
                 Learned::Operation(_) => "operation",
             };
             self.metrics.learned.with_label_values(&[kind]).inc();

@@ -9,7 +9,7 @@ use model::ids::TraceId;
 use model::time::UnixNanos;
 
 use crate::settings::EngineSettings;
-use crate::store::{Claim, Forgotten, Known, Store, Told};
+use crate::store::{Forgotten, Known, Statement, Store, Told};
 use crate::wire::WireFact;
 
 /// Most facts in one answer; the rest comes with the next question.
@@ -86,7 +86,7 @@ impl Engine {
     /// Takes a fact. Whether the teller may state it was decided before.
     pub fn tell(&mut self, fact: Fact, now: UnixNanos) -> Told {
         match fact {
-            Fact::TraceUser(fact) => self.claim(fact.trace, Claim::User(fact.user), fact.at, now),
+            Fact::TraceUser(fact) => self.claim(fact.trace, (&fact).into(), now),
             Fact::Operation(operation) => {
                 self.store.expire(now);
                 let id = Arc::clone(&operation.app_context);
@@ -101,9 +101,9 @@ impl Engine {
 
     /// Takes what a trusted proxy says about a trace. The same trace with two users, or with a user
     /// and somebody unknown, is a conflict from then on, in whatever order they come.
-    pub fn claim(&mut self, trace: TraceId, claim: Claim, at: UnixNanos, now: UnixNanos) -> Told {
+    pub fn claim(&mut self, trace: TraceId, statement: Statement, now: UnixNanos) -> Told {
         self.store.expire(now);
-        let told = self.store.claim(trace, claim, at, now);
+        let told = self.store.claim(trace, statement, now);
         if told != Told::Known && self.store.person(trace) != Person::Unknown {
             self.wake(|ask| ask.traces.contains(&trace));
         }
@@ -152,7 +152,7 @@ impl Engine {
         let traces = ask
             .traces
             .iter()
-            .filter_map(|trace| self.store.trace_since(*trace, ask.after));
+            .flat_map(|trace| self.store.trace_since(*trace, ask.after));
         let operations = ask
             .app_contexts
             .iter()
@@ -196,12 +196,7 @@ impl Engine {
 impl From<Known> for WireFact {
     fn from(known: Known) -> Self {
         match known {
-            Known::User(trace, user, at) => Self::TraceUser {
-                trace: trace.to_string(),
-                user: user.id,
-                source: user.source.name().to_owned(),
-                at: at.0,
-            },
+            Known::User(fact) => Self::from(&Fact::TraceUser(fact)),
             Known::Conflict(trace) => Self::Conflict {
                 trace: trace.to_string(),
             },

@@ -25,16 +25,21 @@
 //! comes from.
 //!
 //! ```
-//! use hub::{Claim, Engine, EngineSettings};
+//! use hub::{Claim, Engine, EngineSettings, Statement};
 //! use model::fact::Person;
 //! use model::{ids::TraceId, time::UnixNanos, verdict::{User, UserSource}};
 //!
 //! let mut engine = Engine::new(EngineSettings::default());
 //! let trace = TraceId([7; 16]);
-//! let user = |id: &str| Claim::User(User { id: id.into(), source: UserSource::Gateway });
-//! engine.claim(trace, user("alice"), UnixNanos(1), UnixNanos(1));
+//! let by = |id: &str, at| Statement {
+//!     claim: Claim::User(User { id: id.into(), source: UserSource::Gateway }),
+//!     at: UnixNanos(at),
+//!     until: UnixNanos(at + 5),
+//!     exclusive: true,
+//! };
+//! engine.claim(trace, by("alice", 1), UnixNanos(7));
 //! assert!(matches!(engine.person(trace), Person::Known(_)));
-//! engine.claim(trace, user("bob"), UnixNanos(2), UnixNanos(2));
+//! engine.claim(trace, by("bob", 2), UnixNanos(8));
 //! assert_eq!(engine.person(trace), Person::Conflict);
 //! ```
 
@@ -64,5 +69,5 @@ pub use metrics::{ClientMetrics, ServerMetrics};
 pub use questions::Learned;
 pub use server::{AccessSummary, HubServer};
 pub use settings::{ClientSettings, EngineSettings};
-pub use store::{Claim, Told};
+pub use store::{Claim, Statement, Told};
 pub use wire::VERSION;

@@ -12,21 +12,25 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::fact::{Fact, Operation, Person};
+use model::fact::{Fact, Operation, Person, TraceUser};
 use model::ids::TraceId;
 
 use crate::wire::WireFact;
 
 /// How long an unanswered question is asked in short polls.
 pub(crate) const FRESH: Duration = Duration::from_secs(2);
+/// Most requests of one trace that are remembered, the newest ones.
+const MADE_MAX: usize = 16;
 /// Most operations on one `AppContext` that are passed on.
 const OPERATIONS_MAX: usize = 4096;
 
 /// Something that was learned from the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// Whose trace it is: known, or in conflict (for good, also after it was known).
-    Person(TraceId, Person),
+    /// Who made a request of a trace that was asked about, or that it is over.
+    Made(TraceUser),
+    /// Two people used the trace that was asked about: for good, also after it was known.
+    Conflict(TraceId),
     /// A request that acts on an `AppContext` that was asked about.
     Operation(Operation),
 }
@@ -88,6 +92,8 @@ struct Entry {
     asked: Instant,
     first_asked: Instant,
     person: Person,
+    /// The person's requests.
+    made: Vec<TraceUser>,
     operations: HashSet<Operation>,
     standing: bool,
 }
@@ -104,11 +110,19 @@ impl Questions {
         }
     }
 
-    /// Opens a question; answers whether it was not open already (then it is only kept longer).
+    /// Opens a question; answers whether it is to be asked now. One that is open already is kept longer,
+    /// and asked again if what is known may have ended.
     pub(crate) fn ask(&mut self, subject: Subject, now: Instant) -> bool {
         if let Some(entry) = self.open.get_mut(&subject) {
             entry.asked = now;
-            return false;
+            // something more is at work on the trace: a request that ran may be over, which hubs tell
+            // only to those who ask again
+            let again = entry.standing && entry.runs();
+            if again {
+                entry.standing = false;
+                entry.first_asked = now;
+            }
+            return again;
         }
         if self.open.len() >= self.open_max {
             self.forget_oldest();
@@ -120,6 +134,7 @@ impl Questions {
                 asked: now,
                 first_asked: now,
                 person: Person::Unknown,
+                made: Vec::new(),
                 operations: HashSet::new(),
                 standing: false,
             },
@@ -204,21 +219,23 @@ impl Questions {
             let entry = self.open.get_mut(&Subject::Trace(trace))?;
             let news = entry.person != Person::Conflict;
             entry.person = Person::Conflict;
-            return news.then_some(Learned::Person(trace, Person::Conflict));
+            return news.then_some(Learned::Conflict(trace));
         }
         match fact.fact()? {
             Fact::TraceUser(fact) => {
                 let entry = self.open.get_mut(&Subject::Trace(fact.trace))?;
                 match &entry.person {
-                    Person::Unknown => entry.person = Person::Known(fact.user),
+                    Person::Unknown => entry.person = Person::Known(fact.user.clone()),
                     Person::Known(known) if known.id != fact.user.id => {
                         // Two replicas, or two lives of one, were told different people.
                         self.counts.contradictions += 1;
                         entry.person = Person::Conflict;
+                        return Some(Learned::Conflict(fact.trace));
                     }
-                    Person::Known(_) | Person::Conflict => return None,
+                    Person::Known(_) => {}
+                    Person::Conflict => return None,
                 }
-                Some(Learned::Person(fact.trace, entry.person.clone()))
+                entry.makes(&fact).then_some(Learned::Made(fact))
             }
             Fact::Operation(operation) => {
                 let subject = Subject::AppContext(Arc::clone(&operation.app_context));
@@ -246,5 +263,29 @@ impl Questions {
                 return;
             }
         }
+    }
+}
+
+impl Entry {
+    /// Whether a request that is known may still run.
+    fn runs(&self) -> bool {
+        let mut made = self.made.iter();
+        made.any(|made| made.until == TraceUser::RUNS)
+    }
+
+    /// Notes a request; answers whether that is news.
+    fn makes(&mut self, fact: &TraceUser) -> bool {
+        let same = |known: &&mut TraceUser| known.at == fact.at;
+        if let Some(known) = self.made.iter_mut().find(same) {
+            let news = fact.until < known.until || fact.exclusive && !known.exclusive;
+            known.until = known.until.min(fact.until);
+            known.exclusive |= fact.exclusive;
+            return news;
+        }
+        if self.made.len() >= MADE_MAX {
+            self.made.remove(0);
+        }
+        self.made.push(fact.clone());
+        true
     }
 }

@@ -17,13 +17,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::access;
+use crate::access::{self, Record};
 use crate::authority::{Authority, Role};
 use crate::engine::{Answer, Ask, Asked, Engine, WaitId};
 use crate::error::Error;
 use crate::metrics::ServerMetrics;
 use crate::settings::EngineSettings;
-use crate::store::Told;
+use crate::store::{Claim, Told};
 use crate::wire::{
     ASKED_MAX, BODY_BYTES_MAX, Question, Receipt, Refusal, Reply, Tell, VERSION, WAIT_MS_MAX,
     WireFact, decode, encode,
@@ -37,6 +37,7 @@ pub struct HubServer {
     state: Mutex<State>,
     authority: Box<dyn Authority>,
     metrics: ServerMetrics,
+    user_at_begin: bool,
     /// Names this life of the replica: what was known before it is forgotten.
     life: u64,
     stop: CancellationToken,
@@ -73,11 +74,13 @@ impl HubServer {
         metrics: ServerMetrics,
         stop: CancellationToken,
     ) -> Arc<Self> {
+        let user_at_begin = settings.user_at_begin;
         Arc::new(Self {
             state: Mutex::new(State {
                 engine: Engine::new(settings),
                 waiters: HashMap::new(),
             }),
+            user_at_begin,
             authority: Box::new(authority),
             metrics,
             life: now().0.max(1),
@@ -141,14 +144,13 @@ impl HubServer {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let count = match access::read(line) {
+            let count = match access::read(line, self.user_at_begin) {
                 Err(_) => &mut summary.unreadable,
                 Ok(None) => &mut summary.without_claim,
-                Ok(Some(record)) => {
-                    let told = state
-                        .engine
-                        .claim(record.trace, record.claim, record.at, now());
-                    match told {
+                Ok(Some(Record { trace, statement })) => {
+                    let somebody = statement.claim == Claim::Somebody;
+                    match state.engine.claim(trace, statement, now()) {
+                        Told::Known if somebody => &mut summary.without_claim,
                         Told::New => &mut summary.new,
                         Told::Known => &mut summary.known,
                         Told::Conflict => &mut summary.conflicts,

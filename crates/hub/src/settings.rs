@@ -18,6 +18,10 @@ pub struct EngineSettings {
     pub waiting_max: usize,
     /// How long a fact is remembered; 6 hours by default.
     pub horizon: Duration,
+    /// Whether the user counts whom the gateway's record of a request's beginning names; not by
+    /// default. The record is written before the gateway has proven anything, so that it is only to be
+    /// believed where something in front of the gateway proves the header.
+    pub user_at_begin: bool,
 }
 
 impl Default for EngineSettings {
@@ -29,6 +33,7 @@ impl Default for EngineSettings {
             operations_max: 256,
             waiting_max: 1024,
             horizon: Duration::from_hours(6),
+            user_at_begin: false,
         }
     }
 }

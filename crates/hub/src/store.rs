@@ -5,12 +5,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use model::fact::{Operation, Person};
+use model::fact::{Operation, Person, TraceUser};
 use model::ids::TraceId;
 use model::time::UnixNanos;
 use model::verdict::User;
 
 use crate::settings::EngineSettings;
+
+/// Requests remembered of one trace, the newest ones.
+const REQUESTS_MAX: usize = 16;
 
 /// What a first-hop proxy's reporter says about a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,32 @@ pub enum Claim {
     User(User),
     /// It was used by somebody whom nobody proved.
     Nobody,
+    /// Somebody began to use it; who it is will be said later.
+    Somebody,
+}
+
+/// A claim, and the request that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Who made the request.
+    pub claim: Claim,
+    /// When the proxy received it.
+    pub at: UnixNanos,
+    /// When the proxy was done with it, as [`TraceUser::until`].
+    pub until: UnixNanos,
+    /// As [`TraceUser::exclusive`].
+    pub exclusive: bool,
+}
+
+impl From<&TraceUser> for Statement {
+    fn from(fact: &TraceUser) -> Self {
+        Self {
+            claim: Claim::User(fact.user.clone()),
+            at: fact.at,
+            until: fact.until,
+            exclusive: fact.exclusive,
+        }
+    }
 }
 
 /// What became of a statement.
@@ -57,9 +86,18 @@ pub(crate) struct Forgotten {
 
 #[derive(Debug)]
 struct Trace {
-    claim: Claim,
+    /// The person; `None` if it was used by somebody whom nobody proved.
+    user: Option<User>,
+    /// The person's requests on it, the newest ones, with the number of the last change of each.
+    requests: VecDeque<(Made, u64)>,
+}
+
+/// A request that somebody made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
     at: UnixNanos,
-    number: u64,
+    until: UnixNanos,
+    exclusive: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +109,7 @@ struct Context {
 /// Something that is known, with the number of the change that made it so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    User(TraceId, User, UnixNanos),
+    User(TraceUser),
     Conflict(TraceId),
     Operation(Operation),
 }
@@ -96,36 +134,70 @@ impl Store {
         self.number
     }
 
-    pub(crate) fn claim(
-        &mut self,
-        trace: TraceId,
-        claim: Claim,
-        at: UnixNanos,
-        now: UnixNanos,
-    ) -> Told {
+    pub(crate) fn claim(&mut self, trace: TraceId, statement: Statement, now: UnixNanos) -> Told {
         if self.conflicts.contains_key(&trace) {
             return Told::Known;
         }
+        let made = Made {
+            at: statement.at,
+            until: statement.until,
+            exclusive: statement.exclusive,
+        };
+        let known = self.traces.get_mut(&trace);
+        let told = match (known, statement.claim) {
+            (None, Claim::Nobody) => {
+                self.begin(trace, None, now);
+                Told::New
+            }
+            (None, Claim::User(user)) => {
+                self.begin(trace, Some(user), now);
+                self.add(trace, made)
+            }
+            (Some(known), Claim::Somebody) if known.runs_beside(made) => Told::Conflict,
+            (_, Claim::Somebody) | (Some(Trace { user: None, .. }), Claim::Nobody) => Told::Known,
+            (Some(known), Claim::User(user)) if known.is_of(&user) => {
+                let known = known.user.iter_mut();
+                known.for_each(|known| known.source = known.source.min(user.source));
+                self.add(trace, made)
+            }
+            (Some(_), Claim::Nobody | Claim::User(_)) => Told::Conflict,
+        };
+        if told == Told::Conflict {
+            self.set_conflict(trace);
+        }
+        told
+    }
+
+    fn begin(&mut self, trace: TraceId, user: Option<User>, now: UnixNanos) {
+        let requests = VecDeque::new();
+        self.traces.insert(trace, Trace { user, requests });
+        self.traces_by_age.push_back((now, trace));
+        self.trim_traces();
+    }
+
+    /// Adds a request of the person, or what is new about a known one. That one ended is no news that
+    /// anybody is woken for: it takes away and gives nothing, unless somebody begins anew.
+    fn add(&mut self, trace: TraceId, made: Made) -> Told {
         let Some(known) = self.traces.get_mut(&trace) else {
-            self.number += 1;
-            let number = self.number;
-            self.traces.insert(trace, Trace { claim, at, number });
-            self.traces_by_age.push_back((now, trace));
-            self.trim_traces();
             return Told::New;
         };
-        match (&mut known.claim, &claim) {
-            (Claim::Nobody, Claim::Nobody) => {}
-            (Claim::User(known), Claim::User(user)) if known.id == user.id => {
-                known.source = known.source.min(user.source);
+        let mut requests = known.requests.iter_mut();
+        if let Some((same, number)) = requests.find(|(known, _)| known.at == made.at) {
+            let until = same.until.min(made.until);
+            let exclusive = same.exclusive || made.exclusive;
+            if (until, exclusive) != (same.until, same.exclusive) {
+                (same.until, same.exclusive) = (until, exclusive);
+                self.number += 1;
+                *number = self.number;
             }
-            _ => {
-                self.set_conflict(trace);
-                return Told::Conflict;
-            }
+            return Told::Known;
         }
-        known.at = known.at.min(at);
-        Told::Known
+        if known.requests.len() >= REQUESTS_MAX {
+            known.requests.pop_front();
+        }
+        self.number += 1;
+        known.requests.push_back((made, self.number));
+        Told::New
     }
 
     pub(crate) fn operation(&mut self, operation: Operation, now: UnixNanos) -> Told {
@@ -159,25 +231,35 @@ impl Store {
         if self.conflicts.contains_key(&trace) {
             return Person::Conflict;
         }
-        match self.traces.get(&trace).map(|known| &known.claim) {
-            Some(Claim::User(user)) => Person::Known(user.clone()),
-            Some(Claim::Nobody) | None => Person::Unknown,
-        }
+        let known = self.traces.get(&trace);
+        let user = known.and_then(|known| known.user.clone());
+        user.map_or(Person::Unknown, Person::Known)
     }
 
     /// What is known about a trace's person since change `after`.
-    pub(crate) fn trace_since(&self, trace: TraceId, after: u64) -> Option<(u64, Known)> {
-        if let Some(number) = self.conflicts.get(&trace) {
-            return (*number > after).then_some((*number, Known::Conflict(trace)));
-        }
-        let known = self
-            .traces
-            .get(&trace)
-            .filter(|known| known.number > after)?;
-        match &known.claim {
-            Claim::User(user) => Some((known.number, Known::User(trace, user.clone(), known.at))),
-            Claim::Nobody => None,
-        }
+    pub(crate) fn trace_since(
+        &self,
+        trace: TraceId,
+        after: u64,
+    ) -> impl Iterator<Item = (u64, Known)> {
+        let conflict = self.conflicts.get(&trace);
+        let conflict = conflict.map(|number| (*number, Known::Conflict(trace)));
+        let requests = self.traces.get(&trace).into_iter().flat_map(move |known| {
+            let user = known.user.iter();
+            user.flat_map(move |user| known.requests.iter().map(move |made| (user, made)))
+        });
+        let requests = requests.map(move |(user, (made, number))| {
+            let fact = TraceUser {
+                trace,
+                user: user.clone(),
+                at: made.at,
+                until: made.until,
+                exclusive: made.exclusive,
+            };
+            (*number, Known::User(fact))
+        });
+        let all = conflict.into_iter().chain(requests);
+        all.filter(move |(number, _)| *number > after)
     }
 
     /// What is known about an `AppContext` since change `after`.
@@ -256,5 +338,17 @@ impl Store {
             };
             self.forgotten.app_contexts += u64::from(self.contexts.remove(&oldest).is_some());
         }
+    }
+}
+
+impl Trace {
+    fn is_of(&self, user: &User) -> bool {
+        self.user.as_ref().is_some_and(|known| known.id == user.id)
+    }
+
+    /// Whether another request than this one is known to run.
+    fn runs_beside(&self, made: Made) -> bool {
+        let mut requests = self.requests.iter();
+        requests.any(|(known, _)| known.until == TraceUser::RUNS && known.at != made.at)
     }
 }

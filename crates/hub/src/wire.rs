@@ -9,7 +9,8 @@
 //!
 //! Everything else is answered with a status and [`Refusal`]. Each message says its version. A reader
 //! takes its own version and the one before (there is none yet), refuses others, steps over members
-//! it does not know, and counts facts of a kind it does not know as `ignored`.
+//! it does not know, and counts facts of a kind it does not know as `ignored`. A `trace_user` without
+//! `until` (the first writers of version 1) tells of a request's beginning and not of its end.
 //!
 //! # Asking
 //! A question names traces and `AppContext`s, and may say what the asker has seen: `hub` and `after`
@@ -100,12 +101,17 @@ pub(crate) struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum WireFact {
-    /// A trace was made by a user.
+    /// A request of a trace was made by a user. There may be several for one trace.
     TraceUser {
         trace: String,
         user: Arc<str>,
         source: String,
         at: u64,
+        /// The largest number while the request runs. A peer that leaves it out does not know.
+        #[serde(default)]
+        until: u64,
+        #[serde(default)]
+        exclusive: bool,
     },
     /// A request acts on an `AppContext`.
     Operation {
@@ -131,6 +137,8 @@ impl WireFact {
                 user,
                 source,
                 at,
+                until,
+                exclusive,
             } if is_name(&user) => Some(Fact::TraceUser(TraceUser {
                 trace: TraceId::parse(trace.as_bytes())?,
                 user: User {
@@ -138,6 +146,8 @@ impl WireFact {
                     source: UserSource::parse(&source)?,
                 },
                 at: UnixNanos(at),
+                until: UnixNanos(until.max(at)),
+                exclusive,
             })),
             Self::Operation {
                 trace,
@@ -170,6 +180,8 @@ impl From<&Fact> for WireFact {
                 user: Arc::clone(&fact.user.id),
                 source: fact.user.source.name().to_owned(),
                 at: fact.at.0,
+                until: fact.until.0,
+                exclusive: fact.exclusive,
             },
             Fact::Operation(fact) => Self::Operation {
                 trace: fact.trace.to_string(),

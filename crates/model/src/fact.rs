@@ -16,8 +16,9 @@ pub enum Fact {
     Operation(Operation),
 }
 
-/// Trace `trace` was made by `user`. Only trusted first-hop proxies may state it; the same trace
-/// with two users is a conflict for good and names nobody.
+/// One request of trace `trace` was made by `user`. Only trusted first-hop proxies may state it; the
+/// same trace with two users is a conflict for good and names nobody. Trace ids are chosen by callers,
+/// so it says nothing of what runs on the trace before the request or after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceUser {
     /// The trace.
@@ -26,6 +27,17 @@ pub struct TraceUser {
     pub user: User,
     /// When the proxy received the request.
     pub at: UnixNanos,
+    /// When the proxy was done with it; [`TraceUser::RUNS`] while it is not, and `at` where that was
+    /// not told.
+    pub until: UnixNanos,
+    /// Whether somebody else who used the trace meanwhile would be known: the proxy named its requests
+    /// when they began, or it made the trace itself, so that nobody knew the id before.
+    pub exclusive: bool,
+}
+
+impl TraceUser {
+    /// The end of a request that runs.
+    pub const RUNS: UnixNanos = UnixNanos(u64::MAX);
 }
 
 /// Request `trace` acts on `AppContext` `app_context` from `at` on. The id narrows and never proves

@@ -1,8 +1,6 @@
 //! Spans of one service in their new shape, with what became of those in between.
 
-use model::ids::TraceId;
 use model::span::Span;
-use model::verdict::User;
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::lookup::Lookup;
@@ -17,8 +15,6 @@ pub struct Batch {
     pub(crate) service: String,
     pub(crate) spans: Vec<SpanData>,
     pub(crate) counts: Counts,
-    /// The trace of the last span and its person: spans of a trace come together.
-    last: Option<(TraceId, Option<User>)>,
 }
 
 /// What became of spans that are not in the batch, and which of those in it are noise.
@@ -46,11 +42,8 @@ impl Batch {
             self.service.clear();
             self.service.push_str(&span.service);
         }
-        if !matches!(&self.last, Some((trace, _)) if *trace == span.trace) {
-            self.last = Some((span.trace, lookup.person(span.trace)));
-        }
-        let person = self.last.as_ref().and_then(|(_, person)| person.as_ref());
-        let shaped = shape::shape(span, person, words, lookup);
+        let person = lookup.person(span);
+        let shaped = shape::shape(span, person.as_ref(), words, lookup);
         self.spans.push(shaped);
     }
 

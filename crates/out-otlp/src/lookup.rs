@@ -1,12 +1,13 @@
 //! What only the caller knows about a span.
 
 use model::ids::{SpanId, TraceId};
+use model::span::Span;
 use model::verdict::User;
 
 /// Answers from whoever keeps requests, people, routes and secrets.
 pub trait Lookup {
-    /// Who made the trace, if that is proven.
-    fn person(&self, trace: TraceId) -> Option<User>;
+    /// Who made the request that this span is a part of, if that is proven.
+    fn person(&self, span: &Span<'_>) -> Option<User>;
 
     /// What is known about the request whose server span this is.
     fn request(&self, trace: TraceId, span: SpanId) -> Option<Request>;

@@ -27,7 +27,11 @@ impl Hub {
             gateway: Credential::Anyone,
         };
         let metrics = ServerMetrics::new(&Registry::new()).unwrap();
-        let server = HubServer::new(EngineSettings::default(), authority, metrics, stop.clone());
+        let settings = EngineSettings {
+            user_at_begin: true,
+            ..EngineSettings::default()
+        };
+        let server = HubServer::new(settings, authority, metrics, stop.clone());
         let listener = net::Server::bind(address, ServerSettings::default()).await;
         let listener = listener.unwrap();
         let address = listener.local_addr().unwrap();
@@ -39,11 +43,11 @@ impl Hub {
         }
     }
 
-    /// The gateway reports: `user` made `trace`.
+    /// The gateway reports: `user` made `trace`, and the request runs, since long.
     pub(crate) fn gateway_says(&self, trace: &str, user: &str) {
         let line = serde_json::json!({
-            "start_time": "2026-11-23T06:00:00.000Z", "method": "POST", "path": "/v2/projects",
-            "response_code": 201, "x_b3_traceid": trace, "user_jwt": user,
+            "access_log_type": "DownstreamStart", "start_time": "2020-01-01T00:00:00.000Z",
+            "method": "POST", "path": "/v2/projects", "x_b3_traceid": trace, "user_jwt": user,
         });
         let summary = self.server.tell_access_log(line.to_string().as_bytes());
         assert_eq!(summary.unreadable + summary.without_claim, 0);

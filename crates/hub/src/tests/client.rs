@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::fact::{Fact, Person};
+use model::fact::Fact;
+use model::time::UnixNanos;
 use net::server::{Server, ServerSettings};
 use prometheus::Registry;
 use tokio::io::AsyncWriteExt;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{operation, trace, trace_user, user};
+use super::{made, operation, trace, trace_user};
 use crate::authority::{Credential, TokenFiles};
 use crate::client::{HubClient, HubHandle};
 use crate::engine::Ask;
@@ -126,7 +127,7 @@ impl Client {
 }
 
 fn known(number: u8, id: &str) -> Learned {
-    Learned::Person(trace(number), Person::Known(user(id)))
+    Learned::Made(made(number, id, 5, UnixNanos(9)))
 }
 
 #[tokio::test]
@@ -169,10 +170,7 @@ async fn a_conflict_after_the_answer_is_learned() {
     client.handle.ask_trace(trace(1));
     assert_eq!(client.next().await, known(1, "alice"));
     replica.tell(trace_user(1, "mallory"));
-    assert_eq!(
-        client.next().await,
-        Learned::Person(trace(1), Person::Conflict)
-    );
+    assert_eq!(client.next().await, Learned::Conflict(trace(1)));
 }
 
 #[tokio::test]
@@ -237,10 +235,7 @@ async fn replicas_that_contradict_each_other_name_nobody() {
         assert_eq!(first, known(1, "bob"));
         other.stop().await;
     }
-    assert_eq!(
-        client.next().await,
-        Learned::Person(trace(1), Person::Conflict)
-    );
+    assert_eq!(client.next().await, Learned::Conflict(trace(1)));
 }
 
 #[tokio::test]

@@ -2,16 +2,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::fact::{Fact, Person};
+use model::fact::{Fact, Person, TraceUser};
 use model::time::UnixNanos;
 use model::verdict::{User, UserSource};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{operation, trace, trace_user, user};
+use super::{made, operation, trace, trace_user, user};
 use crate::engine::{Ask, Asked, Engine};
 use crate::settings::EngineSettings;
-use crate::store::{Claim, Told};
+use crate::store::{Claim, Statement, Told};
 use crate::wire::WireFact;
 
 const NOW: UnixNanos = UnixNanos(1_000_000_000_000_000);
@@ -35,6 +35,7 @@ fn ask_app_context(id: &str, after: u64) -> Ask {
 fn claim() -> impl Strategy<Value = (u8, Claim)> {
     let who = prop_oneof![
         Just(Claim::Nobody),
+        Just(Claim::Somebody),
         (0..3_u8, any::<bool>()).prop_map(|(who, strong)| Claim::User(User {
             id: Arc::from(format!("user{who}")),
             source: if strong {
@@ -52,6 +53,7 @@ fn meaning<'a>(claims: impl Iterator<Item = &'a Claim>) -> Person {
     let mut person: Option<Option<User>> = None;
     for claim in claims {
         let user = match claim {
+            Claim::Somebody => continue,
             Claim::Nobody => None,
             Claim::User(user) => Some(user.clone()),
         };
@@ -75,7 +77,13 @@ proptest! {
         let mut engine = Engine::new(EngineSettings::default());
         let mut conflicts = HashSet::new();
         for (at, (number, claim)) in claims.iter().enumerate() {
-            engine.claim(trace(*number), claim.clone(), UnixNanos(1), NOW.plus(at as u64));
+            let statement = Statement {
+                claim: claim.clone(),
+                at: UnixNanos(1),
+                until: UnixNanos(2),
+                exclusive: false,
+            };
+            engine.claim(trace(*number), statement, NOW.plus(at as u64));
             let said = claims[..=at].iter().filter(|(other, _)| other == number).map(|(_, claim)| claim);
             let person = engine.person(trace(*number));
             prop_assert_eq!(&person, &meaning(said));
@@ -233,6 +241,64 @@ fn a_conflict_after_the_answer_wakes_the_asker_again() {
         trace: trace(1).to_string(),
     };
     assert_eq!(answer.facts, [conflict]);
+}
+
+#[test]
+fn that_a_request_is_over_wakes_nobody_and_is_told_to_who_asks() {
+    let mut engine = Engine::new(EngineSettings::default());
+    let runs = made(1, "alice", 5, TraceUser::RUNS);
+    let over = made(1, "alice", 5, UnixNanos(9));
+    assert_eq!(engine.tell(Fact::TraceUser(runs), NOW), Told::New);
+    let upto = engine.answer(&ask_trace(1, 0)).upto;
+    assert!(matches!(
+        engine.ask(ask_trace(1, upto), NOW),
+        Asked::Waits(_)
+    ));
+    let told = engine.tell(Fact::TraceUser(over.clone()), NOW);
+    assert_eq!((told, engine.ready()), (Told::Known, None));
+    let answer = engine.answer(&ask_trace(1, upto));
+    assert_eq!(answer.facts, [WireFact::from(&Fact::TraceUser(over))]);
+    let next = made(1, "alice", 20, UnixNanos(30));
+    assert_eq!(engine.tell(Fact::TraceUser(next), NOW), Told::New);
+    assert_eq!(engine.answer(&ask_trace(1, 0)).len(), 2);
+}
+
+#[test]
+fn somebody_who_begins_beside_a_person_makes_the_trace_nobodys() {
+    let mut engine = Engine::new(EngineSettings::default());
+    let begins = |at| Statement {
+        claim: Claim::Somebody,
+        at: UnixNanos(at),
+        until: TraceUser::RUNS,
+        exclusive: false,
+    };
+    assert_eq!(engine.claim(trace(1), begins(5), NOW), Told::Known);
+    engine.tell(Fact::TraceUser(made(1, "alice", 5, TraceUser::RUNS)), NOW);
+    assert_eq!(
+        engine.claim(trace(1), begins(5), NOW),
+        Told::Known,
+        "that is hers"
+    );
+    engine.tell(Fact::TraceUser(made(1, "alice", 5, UnixNanos(9))), NOW);
+    assert_eq!(
+        engine.claim(trace(1), begins(20), NOW),
+        Told::Known,
+        "hers is over"
+    );
+    engine.tell(Fact::TraceUser(made(1, "alice", 30, TraceUser::RUNS)), NOW);
+    assert_eq!(engine.claim(trace(1), begins(40), NOW), Told::Conflict);
+    assert_eq!(engine.person(trace(1)), Person::Conflict);
+}
+
+#[test]
+fn the_newest_requests_of_a_trace_are_remembered() {
+    let mut engine = Engine::new(EngineSettings::default());
+    for at in 0..100 {
+        engine.tell(Fact::TraceUser(made(1, "alice", at, UnixNanos(at))), NOW);
+    }
+    let last = WireFact::from(&Fact::TraceUser(made(1, "alice", 99, UnixNanos(99))));
+    let answer = engine.answer(&ask_trace(1, 0));
+    assert_eq!((answer.len(), answer.facts.last()), (16, Some(&last)));
 }
 
 #[test]

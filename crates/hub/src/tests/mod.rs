@@ -26,11 +26,18 @@ pub(super) fn user(id: &str) -> User {
 }
 
 pub(super) fn trace_user(number: u8, id: &str) -> Fact {
-    Fact::TraceUser(TraceUser {
+    Fact::TraceUser(made(number, id, 5, UnixNanos(9)))
+}
+
+/// A request on a trace, which began and ended so.
+pub(super) fn made(number: u8, id: &str, at: u64, until: UnixNanos) -> TraceUser {
+    TraceUser {
         trace: trace(number),
         user: user(id),
-        at: UnixNanos(5),
-    })
+        at: UnixNanos(at),
+        until,
+        exclusive: true,
+    }
 }
 
 pub(super) fn operation(number: u8, app_context: &str) -> Operation {

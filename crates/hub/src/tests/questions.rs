@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
-use model::fact::{Fact, Person};
+use model::fact::{Fact, TraceUser};
+use model::time::UnixNanos;
 
-use super::{operation, trace, trace_user, user};
+use super::{made, operation, trace, trace_user};
 use crate::outbox::Outbox;
 use crate::questions::{Counts, Cursor, FRESH, Learned, Questions, Subject};
 use crate::wire::WireFact;
@@ -26,7 +27,7 @@ fn a_question_is_asked_once_and_its_answer_is_news_once() {
     assert!(questions.ask(Subject::Trace(trace(1)), now));
     assert!(!questions.ask(Subject::Trace(trace(1)), now));
     assert_eq!(questions.fresh().len(), 1);
-    let alice = Learned::Person(trace(1), Person::Known(user("alice")));
+    let alice = Learned::Made(made(1, "alice", 5, UnixNanos(9)));
     let facts = vec![known(1, "alice"), known(1, "alice"), known(2, "not asked")];
     assert_eq!(questions.learn(facts), [alice]);
     assert_eq!(
@@ -45,12 +46,44 @@ fn two_users_are_a_conflict_for_good_whoever_said_it() {
         let mut questions = Questions::new(10, HORIZON);
         questions.ask(Subject::Trace(trace(1)), Instant::now());
         questions.learn(vec![known(1, "alice")]);
-        let news = Learned::Person(trace(1), Person::Conflict);
+        let news = Learned::Conflict(trace(1));
         assert_eq!(questions.learn(vec![contradiction]), [news]);
         let after = vec![known(1, "alice"), conflict(1), known(1, "bob")];
         assert_eq!(questions.learn(after), []);
         assert_eq!(questions.fresh(), [], "there is nothing more to learn");
     }
+}
+
+#[test]
+fn a_trace_on_which_more_begins_is_asked_about_again_while_its_request_may_run() {
+    let (mut questions, now) = (Questions::new(10, HORIZON), Instant::now());
+    let subject = || Subject::Trace(trace(1));
+    let told = |at, until| {
+        vec![WireFact::from(&Fact::TraceUser(made(
+            1, "alice", at, until,
+        )))]
+    };
+    questions.ask(subject(), now);
+    questions.learn(told(5, TraceUser::RUNS));
+    questions.settle(&[subject()], Cursor::new(1, 1), now);
+    assert!(questions.ask(subject(), now), "it may be over by now");
+    assert_eq!(
+        (questions.fresh(), questions.standing()),
+        (vec![subject()], vec![])
+    );
+    let over = made(1, "alice", 5, UnixNanos(9));
+    assert_eq!(
+        questions.learn(told(5, UnixNanos(9))),
+        [Learned::Made(over)]
+    );
+    assert_eq!(questions.learn(told(5, TraceUser::RUNS)), [], "older news");
+    questions.settle(&[subject()], Cursor::new(1, 2), now);
+    assert!(!questions.ask(subject(), now), "nothing runs");
+    let next = made(1, "alice", 20, UnixNanos(30));
+    assert_eq!(
+        questions.learn(told(20, UnixNanos(30))),
+        [Learned::Made(next)]
+    );
 }
 
 #[test]

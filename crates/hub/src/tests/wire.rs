@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use model::fact::Fact;
+use model::fact::{Fact, TraceUser};
+use model::time::UnixNanos;
 
-use super::{operation, trace_user};
+use super::{made, operation, trace_user};
 use crate::error::Error;
 use crate::wire::{Question, Receipt, Refusal, Reply, Tell, VERSION, WireFact, decode, encode};
 
@@ -10,10 +11,11 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-const ALICE: &str = r#"{"kind":"trace_user","trace":"01010101010101010101010101010101","user":"alice","source":"gateway","at":5}"#;
+const ALICE: &str = r#"{"kind":"trace_user","trace":"01010101010101010101010101010101","user":"alice","source":"gateway","at":5,"until":9,"exclusive":true}"#;
 const INSTALL: &str = r#"{"kind":"operation","trace":"02020202020202020202020202020202","app_context":"6033","action":"installapp/InstallApp","service":"rsync","at":7}"#;
 
-/// These bytes are what version 1 is; a change needs a new version.
+/// These bytes are what version 1 is; a change that is more than a member which may be missing needs a
+/// new version.
 #[test]
 fn version_1_is_written_so() {
     let alice = WireFact::from(&trace_user(1, "alice"));
@@ -96,6 +98,17 @@ fn members_and_kinds_of_later_versions_are_stepped_over() {
     let tell: Tell = decode(body.as_bytes()).unwrap();
     let facts: Vec<Option<Fact>> = tell.facts.into_iter().map(WireFact::fact).collect();
     assert_eq!(facts, [None, Some(trace_user(1, "alice"))]);
+}
+
+#[test]
+fn a_peer_that_does_not_say_when_a_request_ended_proves_no_more_than_its_beginning() {
+    let old = ALICE.replace(r#","until":9,"exclusive":true"#, "");
+    let fact: WireFact = serde_json::from_str(&old).unwrap();
+    let told = TraceUser {
+        exclusive: false,
+        ..made(1, "alice", 5, UnixNanos(5))
+    };
+    assert_eq!(fact.fact(), Some(Fact::TraceUser(told)));
 }
 
 #[test]

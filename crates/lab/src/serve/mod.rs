@@ -104,6 +104,10 @@ pub(crate) struct Args {
     /// nobody.
     #[arg(long, value_name = "FILE")]
     hub_gateway_token: Option<PathBuf>,
+    /// Lets the user count whom the gateway's record of a request's beginning names. The gateway has
+    /// proven nothing then: only for where something in front of it proves the header.
+    #[arg(long)]
+    hub_user_at_begin: bool,
     /// What of its own log is written to standard error.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -186,7 +190,10 @@ fn hub(
         gateway: credential(&args.hub_gateway_token),
     };
     let metrics = ServerMetrics::new(registry)?;
-    let settings = EngineSettings::default();
+    let settings = EngineSettings {
+        user_at_begin: args.hub_user_at_begin,
+        ..EngineSettings::default()
+    };
     Ok(HubServer::new(settings, authority, metrics, stop.clone()))
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Known {
 }
 
 impl Lookup for Known {
-    fn person(&self, _: TraceId) -> Option<User> {
+    fn person(&self, _: &Span<'_>) -> Option<User> {
         self.person.map(|id| User {
             id: Arc::from(id),
             source: UserSource::Gateway,

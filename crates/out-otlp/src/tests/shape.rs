@@ -52,7 +52,7 @@ fn list(text: &mut String, indent: &str, attributes: &[KeyValue]) {
 }
 
 fn shaped(span: &model::span::Span<'_>, known: &Known) -> String {
-    let person = known.person(span.trace);
+    let person = known.person(span);
     golden(&shape(span, person.as_ref(), &mut Words::default(), known))
 }
 

@@ -51,6 +51,8 @@ impl Lab {
             .arg(folder.join("lab"))
             .arg("--port-file")
             .arg(&port_file)
+            // the callers of the recordings are who they say they are
+            .arg("--hub-user-at-begin")
             .args(feeds.arguments())
             .stdout(Stdio::from(log_file(&log)?))
             .stderr(Stdio::from(log_file(&log)?));
