@@ -193,7 +193,13 @@ impl Store {
             return Told::Known;
         }
         if known.requests.len() >= REQUESTS_MAX {
-            known.requests.pop_front();
+            let times = known.requests.iter().map(|(made, _)| made.at);
+            let oldest = times.enumerate().min_by_key(|(_, at)| *at);
+            match oldest {
+                Some((_, at)) if made.at < at => return Told::Known,
+                Some((place, _)) => drop(known.requests.remove(place)),
+                None => {}
+            }
         }
         self.number += 1;
         known.requests.push_back((made, self.number));
