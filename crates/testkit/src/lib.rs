@@ -7,13 +7,15 @@
 //! | [`stored`] | what a destination has, as its documents say it |
 //! | [`oracle`] | was every line delivered exactly once, by id and by content? |
 //! | [`truth`] | is what the lines claim (request, person) what really happened? |
+//! | [`spans`] | was every span stored that a sidecar took, unless it is noise? |
 //! | [`latency`] | how long did it take? |
 //! | [`peers`] | what do servers say that somebody else wrote? |
 //! | [`faults`] | what happens when the network cuts, stalls or closes in the middle? |
 //!
 //! ```text
 //! manifest ──▶ Expected ─┬─▶ Lane::receive(stored) … ──▶ Report { lines, unexpected, altered }
-//!                        └─▶ Scorer::add(record, stored) ──▶ Attribution
+//!          │             └─▶ Scorer::add(record, stored) ──▶ Attribution
+//!          └▶ bodies ──▶ SpanAccount::send … store ──▶ Report { acknowledged, left_out, lost, unknown }
 //! ```
 //!
 //! This crate deliberately knows nothing of the product's inside and shares no code with what it
@@ -35,5 +37,6 @@ pub mod latency;
 pub mod manifest;
 pub mod oracle;
 pub mod peers;
+pub mod spans;
 pub mod stored;
 pub mod truth;

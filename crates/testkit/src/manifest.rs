@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `pod` | first, before anything is written | [`Pod`]: where a service's logs are |
 //! | `record` | after each record (all parts of a `P`…`F` record together) | [`Record`] |
+//! | `spans` | after each body of spans | [`SpanBody`]: where it stands in the recording, and whether it was taken |
 //! | `summary` | last; missing if the writer was stopped | [`Summary`]: totals of what was sent besides |
 //!
 //! The writer states `text` at most [`TEXT_MAX`] bytes long, but hashes all of it.
@@ -24,6 +25,8 @@ pub enum Entry {
     Pod(Pod),
     /// A record was written.
     Record(Record),
+    /// A body of spans was posted, or could not be.
+    Spans(SpanBody),
     /// Everything was written.
     Summary(Summary),
 }
@@ -130,6 +133,24 @@ pub struct Truth {
     pub proven: bool,
 }
 
+/// A body of spans that EMCO's exporter sent, by its place in the recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpanBody {
+    /// Service whose sidecar should have got it.
+    pub service: String,
+    /// File in the recording's folder of spans.
+    pub bundle: String,
+    /// Where it begins in that file, unpacked.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// How many spans it has.
+    pub spans: u64,
+    /// Whether the sidecar answered that it took it. One that did not answer may have taken it.
+    pub accepted: bool,
+}
+
 /// Totals of a finished run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -167,6 +188,7 @@ pub struct Summary {
 pub struct Expected {
     records: Vec<Record>,
     pods: Vec<Pod>,
+    bodies: Vec<SpanBody>,
     summary: Option<Summary>,
 }
 
@@ -214,6 +236,7 @@ impl Expected {
         match entry {
             Entry::Pod(pod) => self.pods.push(pod),
             Entry::Record(record) => self.push(record),
+            Entry::Spans(body) => self.bodies.push(body),
             Entry::Summary(summary) => self.summary = Some(summary),
         }
     }
@@ -236,6 +259,11 @@ impl Expected {
     /// The pods.
     pub fn pods(&self) -> &[Pod] {
         &self.pods
+    }
+
+    /// The bodies of spans, in the order of the answers.
+    pub fn bodies(&self) -> &[SpanBody] {
+        &self.bodies
     }
 
     /// The totals; `None` if the writer was stopped.

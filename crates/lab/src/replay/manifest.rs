@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pod` | before anything is written |
 //! | `record` | after each record; its `id` is made here, without the product's code |
+//! | `spans` | after each body of spans: where it stands in the recording, and whether it was taken |
 //! | `summary` | at the end |
 
 use std::borrow::Cow;
@@ -31,6 +32,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Entry<'a> {
     Pod(PodEntry<'a>),
     Record(&'a Record),
+    Spans(&'a SpanBody),
     Summary(&'a Tally),
 }
 
@@ -80,6 +82,19 @@ pub(super) struct Truth {
     pub(super) request_id: Option<String>,
     pub(super) operation: Option<String>,
     pub(super) proven: bool,
+}
+
+/// A body of spans that was posted, or could not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct SpanBody {
+    pub(super) service: String,
+    /// File of the recording, and where the body stands in it when it is unpacked.
+    pub(super) bundle: String,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) spans: u64,
+    /// Whether the sidecar answered that it took it.
+    pub(super) accepted: bool,
 }
 
 /// What was sent so far.
@@ -155,6 +170,22 @@ impl Manifest {
             inner.flush()?;
         }
         Ok(())
+    }
+
+    /// Notes a body of spans and what became of it.
+    pub(super) fn spans(&self, body: &SpanBody) -> anyhow::Result<()> {
+        let mut inner = self.lock();
+        let tally = &mut inner.tally;
+        if body.accepted {
+            tally.bodies_sent += 1;
+            tally.spans_sent += body.spans;
+        } else {
+            tally.bodies_dropped += 1;
+            tally.spans_dropped += body.spans;
+            let service = body.service.clone();
+            *tally.bodies_dropped_by_service.entry(service).or_default() += 1;
+        }
+        inner.write(&Entry::Spans(body))
     }
 
     /// Changes the totals.

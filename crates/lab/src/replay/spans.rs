@@ -15,9 +15,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use net::{ClientSettings, HttpClient};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 use super::Context;
+use super::manifest::SpanBody;
 
 const PATH: &str = "/api/v2/spans";
 const BODY_BYTES_MAX: u64 = 256 << 20;
@@ -44,7 +46,7 @@ struct Bundle {
 
 struct Body {
     bytes: Vec<u8>,
-    spans: u64,
+    place: SpanBody,
 }
 
 /// Posts the bodies of every service that has a sidecar.
@@ -80,9 +82,17 @@ pub(super) async fn play(context: Arc<Context>) -> anyhow::Result<()> {
         if !context.pace.wait(shift.nanos(header.arrival_ns)).await {
             break;
         }
-        let spans = header.spans;
-        if queue.try_send(Body { bytes, spans }).is_err() {
-            count_dropped(&context, service, spans);
+        let place = SpanBody {
+            service: service.to_owned(),
+            bundle: header.bundle.clone(),
+            offset: header.offset,
+            length: header.length,
+            spans: header.spans,
+            accepted: false,
+        };
+        let body = Body { bytes, place };
+        if let Err(TrySendError::Full(body) | TrySendError::Closed(body)) = queue.try_send(body) {
+            context.manifest.spans(&body.place)?;
         }
     }
     drop(queues);
@@ -152,37 +162,18 @@ async fn export(
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    while let Some(Body { bytes, spans }) = bodies.recv().await {
+    while let Some(Body { bytes, mut place }) = bodies.recv().await {
         let sent = client.send(Method::POST, PATH, headers.clone(), Bytes::from(bytes));
         let reply = tokio::select! {
             reply = sent => reply,
             () = context.pace.stopped() => break,
         };
         match reply {
-            Ok(reply) if reply.status == StatusCode::ACCEPTED => context.manifest.count(|tally| {
-                tally.bodies_sent += 1;
-                tally.spans_sent += spans;
-            }),
-            Ok(reply) => {
-                tracing::debug!(service, status = %reply.status, "span body refused");
-                count_dropped(&context, &service, spans);
-            }
-            Err(error) => {
-                tracing::debug!(service, %error, "span body dropped");
-                count_dropped(&context, &service, spans);
-            }
+            Ok(reply) if reply.status == StatusCode::ACCEPTED => place.accepted = true,
+            Ok(reply) => tracing::debug!(service, status = %reply.status, "span body refused"),
+            Err(error) => tracing::debug!(service, %error, "span body dropped"),
         }
+        context.manifest.spans(&place)?;
     }
     Ok(())
-}
-
-fn count_dropped(context: &Context, service: &str, spans: u64) {
-    context.manifest.count(|tally| {
-        tally.bodies_dropped += 1;
-        tally.spans_dropped += spans;
-        *tally
-            .bodies_dropped_by_service
-            .entry(service.to_owned())
-            .or_default() += 1;
-    });
 }

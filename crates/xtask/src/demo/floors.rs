@@ -1,7 +1,8 @@
 //! What attribution must reach on a workload that is played at its own pace with the default wait.
 //!
-//! The floors of the traced recording are promises; with their person lines may be five points lower. Those of the generator only notice what broke: they
-//! stand at least five points below the worst of three seeds.
+//! The floors of the traced recording are promises; lines with their person may be five points below
+//! exact ones. Those of the generator only notice what broke: they stand at least five points below the
+//! worst of three seeds.
 
 use std::path::Path;
 

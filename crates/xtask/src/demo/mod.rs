@@ -24,6 +24,7 @@ mod real;
 mod receipts;
 mod replay;
 mod run;
+mod sent;
 pub(crate) mod settings;
 pub(crate) mod sidecar;
 mod table;

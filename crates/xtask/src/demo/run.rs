@@ -38,6 +38,7 @@ const FETCH_PAUSE: Duration = Duration::from_millis(500);
 /// A run.
 pub(crate) struct Run<'a> {
     args: &'a Args,
+    corpus: PathBuf,
     lines: u64,
     // In this order they end: the workload first, the lab last.
     replay: Replay,
@@ -117,6 +118,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             schedule: Schedule::new(args.kill, corpus.lines, sidecars.len(), seed),
             args,
+            corpus: corpus.folder.clone(),
             lines: corpus.lines,
             replay,
             sidecars,
@@ -193,7 +195,7 @@ impl<'a> Run<'a> {
         }
         let sidecars = costs(self.sidecars, &expected);
         Ok(judge::judge(Case {
-            traces: Traces::of(self.lab.http, &sidecars, &expected)?,
+            traces: Traces::of(self.lab.http, &self.corpus, &sidecars, &expected)?,
             expected: &expected,
             receipts: &receipts,
             dead_letters: &letters::find(&self.state, &self.args.lanes),

@@ -132,6 +132,11 @@ fn write_cost(out: &mut String, outcome: &Outcome) -> fmt::Result {
     let traces = &outcome.traces;
     writeln!(
         out,
+        "spans acknowledged {}, left out as noise {}, lost {}, unknown {}",
+        traces.acknowledged, traces.left_out, traces.lost, traces.unknown
+    )?;
+    writeln!(
+        out,
         "spans exported {}, left out {}, stored {} of {} traces, sent twice {}, with person {}, wrong person {}",
         traces.exported,
         traces.not_exported,

@@ -97,6 +97,8 @@ fn judged_lanes(receipts: &[Receipts]) -> Outcome {
             },
         )],
         traces: Traces {
+            acknowledged: 7,
+            left_out: 2,
             received: 7,
             exported: 5,
             not_exported: 2,
@@ -283,7 +285,14 @@ fn the_keys_of_spans_times_and_costs_are_those_that_others_read() {
     for key in ["received", "kept", "dropped_by_rule"] {
         assert!(json["spans"][key].is_u64(), "spans.{key}");
     }
-    for key in ["exported", "stored", "sent_twice", "wrong_user"] {
+    for key in [
+        "acknowledged",
+        "left_out",
+        "lost",
+        "stored",
+        "sent_twice",
+        "wrong_user",
+    ] {
         assert!(json["traces"][key].is_u64(), "traces.{key}");
     }
     assert!(json["latency_ms"]["p50"].is_f64() && json["latency_ms"]["p99"].is_f64());
