@@ -25,6 +25,7 @@ use telemetry::health::Health;
 use crate::counting::Counting;
 use crate::documents::PLAIN;
 use crate::evidence::SharedLedger;
+use crate::flaws::Flaws;
 use crate::origin::Origins;
 
 /// The state of the head.
@@ -46,6 +47,7 @@ pub(crate) struct Head {
     decoder: Decoder,
     record: Record,
     counting: Counting,
+    flaws: Flaws,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
     health: Health,
@@ -92,6 +94,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: SharedLedger,
     pub(crate) log: VerdictLog,
     pub(crate) counting: Counting,
+    pub(crate) flaws: Flaws,
     pub(crate) order: OrderQueue,
     pub(crate) origins: Origins,
     pub(crate) recent: Recent,
@@ -120,6 +123,7 @@ impl Head {
             decoder: Decoder::default(),
             record: Record::default(),
             counting: parts.counting,
+            flaws: parts.flaws,
             open: HashMap::new(),
             health: parts.health,
             shipped: false,
@@ -361,6 +365,7 @@ impl Head {
             Role::Other => {}
         }
         if !known {
+            self.flaws.look(framed, &self.record, now);
             let (file, offset) = (first.file, first.extent.offset);
             self.recent
                 .keep(file, offset, framed.text, &mut self.record);

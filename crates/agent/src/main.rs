@@ -14,6 +14,7 @@ mod counting;
 mod documents;
 mod environment;
 mod evidence;
+mod flaws;
 mod head;
 mod lanes;
 mod metrics;

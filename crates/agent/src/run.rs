@@ -15,7 +15,7 @@ use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Tailer};
 use model::fact::Fact;
 use model::time::UnixNanos;
 use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, Recent, VerdictLog};
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 use telemetry::health::Health;
@@ -33,6 +33,7 @@ use crate::environment;
 use crate::evidence::{
     LedgerSink, SharedLedger, SpanJournal, note_downtime, note_late_start, rebuild,
 };
+use crate::flaws::Flaws;
 use crate::head::{Head, Parts, WAITING_MAX};
 use crate::lanes;
 use crate::metrics::{CallFeed, DependencyCalls};
@@ -112,7 +113,7 @@ impl Sidecar {
         let received = receive(receiver, sink, &spans, &meter, background);
         let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
-        let (mut log, recovery) = open_log(settings, &lane_names, &queues)?;
+        let (mut log, recovery) = open_log(settings, &lane_names, &queues, registry)?;
         let handle = log.handle();
         let counting = Counting::new(page, &settings.service, &ledger, &mut log, received)?;
         let tailer = Tailer::open(
@@ -147,6 +148,7 @@ impl Sidecar {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
             counting: counting.telling(memory),
+            flaws: Flaws::new(registry)?,
             log,
             origins,
             recent,
@@ -405,7 +407,13 @@ fn open_log(
     settings: &Settings,
     lanes: &[&str],
     queues: &spool::Metrics,
+    registry: &Registry,
 ) -> Result<(VerdictLog, pipeline::Recovery)> {
+    let damaged = IntCounter::new(
+        "emco_observer_checkpoint_damages_total",
+        "Checkpoints of the lanes that could not be read at the start: everything is sent again",
+    )?;
+    registry.register(Box::new(damaged.clone()))?;
     let dir = settings.state_dir.join("verdicts");
     let default = Limits::default();
     let limits = Limits {
@@ -414,6 +422,7 @@ fn open_log(
     };
     let (log, recovery) = VerdictLog::open(&dir, limits, lanes, queues.queue("verdicts"))
         .with_context(|| format!("cannot open the verdict log in {}", dir.display()))?;
+    damaged.inc_by(u64::from(recovery.checkpoint_damaged));
     for note in &recovery.notes {
         tracing::warn!(note, "verdict log");
     }

@@ -36,10 +36,12 @@ impl<'a> Fields<'a> {
         buffers.free.clear();
         buffers.plain.shrink_to(KEEP_BYTES);
         record.scratch.shrink_to(KEEP_BYTES);
+        // nearly every line is ASCII, which is found out sooner
+        let valid = is_ascii(text) || std::str::from_utf8(text).is_ok();
+        record.lossy = !valid;
         Self {
             suspicious: secrets::suspicious(text),
-            // nearly every line is ASCII, which is found out sooner
-            valid: is_ascii(text) || std::str::from_utf8(text).is_ok(),
+            valid,
             text,
             record,
             buffers,

@@ -28,6 +28,7 @@ mod decoder;
 pub mod envoy;
 mod facts;
 mod fields;
+mod flaw;
 mod framer;
 mod json;
 mod multiline;
@@ -41,6 +42,7 @@ mod text;
 
 pub use decoder::Decoder;
 pub use facts::{FactBuf, facts};
+pub use flaw::{Flaw, flaws};
 pub use framer::{Framed, Framer};
 pub use redact::redact;
 pub use rejoin::rejoin;

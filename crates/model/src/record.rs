@@ -72,6 +72,8 @@ pub struct Record {
     pub scratch: Vec<u8>,
     /// How many values were masked as secrets.
     pub masked: u32,
+    /// The text is no valid UTF-8: what is not is replaced in the fields.
+    pub lossy: bool,
 }
 
 impl Record {

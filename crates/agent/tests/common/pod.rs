@@ -189,7 +189,8 @@ impl Container {
         self.offset = 0;
     }
 
-    fn live(&self) -> PathBuf {
+    /// The file that is written now.
+    pub(crate) fn live(&self) -> PathBuf {
         self.folder.join(format!("{}.log", self.restart))
     }
 }

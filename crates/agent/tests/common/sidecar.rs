@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 
@@ -183,30 +184,40 @@ impl Setup {
 
     /// Starts it and waits until it answers.
     pub(crate) async fn start(&self) -> Sidecar {
-        let mut sidecar = self.spawn();
-        until("the sidecar answers", async || {
-            if let Some(status) = sidecar.child.try_wait().unwrap() {
-                panic!("ended with {status}: {}", sidecar.log());
-            }
-            http::get(self.admin, "/health").await
-        })
-        .await;
-        sidecar
+        self.spawn().answering().await
+    }
+
+    /// Starts it as somebody whom permissions hold back, and waits until it answers.
+    pub(crate) async fn start_without_privileges(&self) -> Sidecar {
+        let config = self.write_settings();
+        let run = ["run", "--config", &config];
+        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let sidecar = if is_root {
+            // Root without the two capabilities that let it read everything is held back, too.
+            let drop = ["--bounding-set=-dac_override,-dac_read_search", BINARY];
+            self.spawn_as("setpriv", &[&drop[..], &run[..]].concat())
+        } else {
+            self.spawn_as(BINARY, &run)
+        };
+        sidecar.answering().await
     }
 
     /// Starts it without waiting.
     pub(crate) fn spawn(&self) -> Sidecar {
-        let config = self.folder.path().join("settings.yaml");
-        std::fs::write(&config, self.yaml()).unwrap();
-        self.spawn_with(&["run", "--config", config.to_str().unwrap()])
+        let config = self.write_settings();
+        self.spawn_with(&["run", "--config", &config])
     }
 
     /// Starts it with these arguments.
     pub(crate) fn spawn_with(&self, arguments: &[&str]) -> Sidecar {
+        self.spawn_as(BINARY, arguments)
+    }
+
+    fn spawn_as(&self, program: &str, arguments: &[&str]) -> Sidecar {
         let mut options = OpenOptions::new();
         let log = options.append(true).create(true).open(self.log_path());
         let child = self
-            .command(arguments)
+            .command(program, arguments)
             .stderr(log.unwrap())
             .spawn()
             .expect("the binary starts");
@@ -218,8 +229,14 @@ impl Setup {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+    fn write_settings(&self) -> String {
+        let config = self.folder.path().join("settings.yaml");
+        std::fs::write(&config, self.yaml()).unwrap();
+        config.to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -232,7 +249,7 @@ impl Setup {
 
     /// Runs it to its end, which has to come soon.
     pub(crate) async fn run_to_end(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(arguments);
+        let mut command = self.command(BINARY, arguments);
         let output = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -242,6 +259,18 @@ impl Setup {
 }
 
 impl Sidecar {
+    /// Waits until it answers.
+    async fn answering(mut self) -> Self {
+        until("the sidecar answers", async || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended with {status}: {}", self.log());
+            }
+            http::get(self.admin, "/health").await
+        })
+        .await;
+        self
+    }
+
     /// Ends it at once, as a crash of the node would.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();

@@ -47,6 +47,18 @@ impl Scene {
     }
 }
 
+/// So many lines are counted as flawed in this way, and an operator is told.
+async fn is_flawed(sidecar: &Sidecar, flaw: &str, lines: usize, sentence: &str) {
+    let name = "emco_observer_decode_flawed_lines_total";
+    let label = format!("flaw=\"{flaw}\"");
+    sidecar.counts(name, &[&label], lines).await;
+    assert_eq!(sidecar.metric(name, &[&label]).await, lines as u64);
+    let said = sidecar.says(&[sentence, flaw]).await;
+    assert!(said.contains("\"WARN\""), "{said}");
+    let again = sidecar.log().matches(sentence).count();
+    assert_eq!(again, 1, "it is not said of every line");
+}
+
 #[tokio::test]
 async fn a_directory_that_appears_later_rotations_and_restarts() {
     let scene = Scene::new().await;
@@ -92,6 +104,7 @@ async fn lines_in_pieces_across_files_and_a_last_piece_alone() {
     service.text("the next run");
     service.expect(&last, "said while dying");
     scene.delivered(&sidecar, &service.written).await;
+    is_flawed(&sidecar, "partial", 1, "the rest of a line did not come").await;
 }
 
 #[tokio::test]
@@ -125,6 +138,8 @@ async fn bytes_that_are_no_text_and_json_that_is_cut() {
     service.expect(&place, "nul \0 inside");
     let place = service.record(b"not \xff\xfe UTF-8");
     service.expect(&place, "not \u{fffd}\u{fffd} UTF-8");
+    let place = service.record(b"again \xff and \0");
+    service.expect(&place, "again \u{fffd} and \0");
     let cut = service.text(r#"{"level":"info","msg":"cut in the mid"#);
     let empty = service.physical("stdout", 'F', b"");
     service.expect(&empty, "");
@@ -134,6 +149,36 @@ async fn bytes_that_are_no_text_and_json_that_is_cut() {
     for store in [&scene.forward.store, &scene.elastic.store] {
         assert_eq!(store.get(&cut).unwrap()["emco.dialect"], "unknown");
     }
+    for (flaw, lines, sentence) in [
+        ("nul", 2, "a line has nul bytes"),
+        ("invalid_utf8", 2, "a line is no valid utf-8"),
+        ("broken_json", 1, "a line begins like json and is none"),
+    ] {
+        is_flawed(&sidecar, flaw, lines, sentence).await;
+    }
+    // A sidecar that starts anew has read them already.
+    sidecar.kill().await;
+    let sidecar = scene.setup.start().await;
+    service.logrus("the next one");
+    scene.forward.store.has_exactly(&service.written).await;
+    let flawed = "emco_observer_decode_flawed_lines_total";
+    assert_eq!(sidecar.metric(flawed, &[]).await, 0);
+}
+
+/// A line of JSON that ends anywhere is shipped as it is, each once.
+#[tokio::test]
+async fn json_that_is_cut_anywhere() {
+    let scene = Scene::new().await;
+    let mut service = scene.setup.service();
+    let whole = r#"{"level":"info","msg":"said \"so\"","project":"p1","n":[1,{"a":true}]}"#;
+    for end in 1..whole.len() {
+        let place = service.record(&whole.as_bytes()[..end]);
+        service.expect(&place, &whole[..end]);
+    }
+    let sidecar = scene.setup.start().await;
+    scene.delivered(&sidecar, &service.written).await;
+    let sentence = "a line begins like json and is none";
+    is_flawed(&sidecar, "broken_json", whole.len() - 1, sentence).await;
 }
 
 /// Longer than a record may be: cut into records of 1 MiB, every byte in one of them, and memory
@@ -158,6 +203,8 @@ async fn a_line_of_a_hundred_megabytes() {
     pieces.sort_by_key(|piece| piece["event.sequence"].as_u64());
     let joined: String = pieces.iter().map(store::text).collect();
     assert!(joined.as_bytes() == text, "every byte is delivered once");
+    let sentence = "a line is longer than a record may be";
+    is_flawed(&sidecar, "split", pieces.len(), sentence).await;
     let peak = "emco_observer_process_resident_memory_peak_bytes";
     let peak = sidecar.metric(peak, &[]).await;
     assert!(peak < 64 << 20, "{peak} bytes for one long line");

@@ -160,6 +160,53 @@ async fn two_users_of_one_trace_are_nobody() {
     assert!(!scene.elastic.store.saw("\"alice\""));
 }
 
+/// One replica was told of one person, the other of another: once both have been heard nobody is named
+/// any more. Only one is asked as long as it answers, and what was decided by then stays.
+#[tokio::test]
+async fn two_hubs_that_name_different_people_name_nobody() {
+    let (first, second) = (Hub::start().await, Hub::start().await);
+    let addresses = [first.address, second.address];
+    let mut scene = Scene::new(|setup| {
+        let [one, two] = addresses.map(|address| format!("\"http://{address}\""));
+        setup.with(&format!("hub: {{addresses: [{one}, {two}]}}"))
+    })
+    .await;
+    let sidecar = scene.setup.start().await;
+    let torn = request(9);
+    first.gateway_says(&torn.trace, "alice");
+    second.gateway_says(&torn.trace, "bob");
+    let learned = "emco_observer_hub_client_learned_facts_total";
+    scene.proxy.at(torn.start).says(&torn.access_start(), "");
+    sidecar.counts(learned, &["kind=\"person\""], 1).await;
+    assert_eq!(
+        sidecar.metric(learned, &["kind=\"contradiction\""]).await,
+        0
+    );
+    drop(first);
+    sidecar
+        .counts(learned, &["kind=\"contradiction\""], 1)
+        .await;
+    let said = sidecar
+        .says(&["the hub named two users for one trace: it names nobody any more"])
+        .await;
+    assert!(said.contains("\"WARN\""), "{said}");
+    let sound = Request {
+        start: now(),
+        ..request(10)
+    };
+    second.gateway_says(&sound.trace, "carol");
+    let ids = scene.play(&sidecar, &torn).await;
+    let others = scene.play(&sidecar, &sound).await;
+    let record = scene.document(&others.record).await;
+    assert_eq!(record["user.id"], "carol", "{record}");
+    for id in [&ids.line, &ids.record] {
+        let document = scene.document(id).await;
+        assert_eq!(document["trace.id"], torn.trace.as_str(), "{document}");
+        assert_eq!(document.get("user.id"), None, "{document}");
+    }
+    assert!(!scene.elastic.store.saw("bob"));
+}
+
 #[tokio::test]
 async fn a_hub_that_is_away_leaves_lines_without_a_person_until_it_is_back() {
     let [address, _] = crate::common::sidecar::free_addresses();

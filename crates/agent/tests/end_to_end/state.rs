@@ -1,7 +1,8 @@
 //! Damaged, missing, locked and forbidden files.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::common::bulk::Server;
@@ -70,6 +71,8 @@ async fn a_damaged_checkpoint_sends_again_and_says_so() {
         .says(&["every lane sends the whole log again"])
         .await;
     assert!(said.contains("\"WARN\""), "{said}");
+    let damages = "emco_observer_checkpoint_damages_total";
+    assert_eq!(sidecar.metric(damages, &[]).await, 1);
     service.logrus("and after");
     forward.store.has_exactly(&service.written).await;
     elastic.store.has_exactly(&service.written).await;
@@ -171,6 +174,38 @@ async fn a_log_directory_that_cannot_be_read_is_tried_again() {
     service.logrus("now it can be read");
     elastic.store.has_exactly(&service.written).await;
     assert_eq!(sidecar.health().await["status"], "ok");
+}
+
+/// Somebody else's permissions: the directory first, then a file in it.
+#[tokio::test]
+async fn logs_that_may_not_be_read_are_tried_again() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let mut service = setup.service();
+    service.logrus("written before anybody may read it");
+    let directory = setup.pod.directory.clone();
+    let file = service.live();
+    for (path, mode) in [(&directory, 0o755), (&file, 0o644)] {
+        let allow = |mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        allow(0);
+        let sidecar = setup.start_without_privileges().await;
+        sidecar
+            .says(&["log cannot be read; trying again", "ermission denied"])
+            .await;
+        let unreadable = ["event=\"unreadable\""];
+        sidecar
+            .counts("emco_observer_tail_events_total", &unreadable, 1)
+            .await;
+        let health = sidecar.health().await;
+        assert_eq!(health["reasons"][0]["part"], "logs", "{health}");
+        allow(mode);
+        service.logrus("and now it may be read");
+        elastic.store.has_exactly(&service.written).await;
+        sidecar.says(&["works again", "logs"]).await;
+        assert_eq!(sidecar.health().await["status"], "ok");
+        sidecar.is_level().await;
+        assert!(sidecar.terminate().await.success());
+    }
 }
 
 #[tokio::test]

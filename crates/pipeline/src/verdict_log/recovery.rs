@@ -27,6 +27,8 @@ pub struct Recovery {
     pub coverage: HashMap<FileKey, Coverage>,
     /// Entries appended since the log was first made: lines and requests that were read and counted.
     pub sequence: u64,
+    /// Whether nobody knows any more what the lanes have delivered: they send everything again.
+    pub checkpoint_damaged: bool,
     /// One sentence for each thing that was damaged and what follows from it.
     pub notes: Vec<String>,
 }
@@ -40,6 +42,7 @@ pub(super) struct Replay {
     pub(super) coverage: BTreeMap<FileIndex, Coverage>,
     pub(super) lanes: Vec<LaneState>,
     pub(super) tally: Tally,
+    checkpoint_damaged: bool,
     notes: Vec<String>,
     // Some entries could not be read and some lane was not past them: later snapshots say more is
     // covered than lanes will see.
@@ -113,6 +116,7 @@ impl Replay {
             coverage: coverage.collect(),
             files,
             sequence: self.sequence,
+            checkpoint_damaged: self.checkpoint_damaged,
             notes: self.notes,
         }
     }
@@ -122,6 +126,7 @@ impl Replay {
             Saved::Lanes(known) => known,
             Saved::Nothing => Vec::new(),
             Saved::Unreadable(note) => {
+                self.checkpoint_damaged = true;
                 self.note(format!("{note}: every lane sends the whole log again"));
                 Vec::new()
             }

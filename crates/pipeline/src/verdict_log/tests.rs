@@ -565,8 +565,11 @@ fn a_lost_checkpoint_sends_the_whole_log_again_and_says_so() {
         "{:?}",
         recovery.notes
     );
+    assert!(recovery.checkpoint_damaged);
     assert_eq!(left(&log, LANES[0]).len(), 10);
     assert_eq!(recovery.coverage[&file(0).key].ranges(), [(0, 100)]);
+    drop(log);
+    assert!(!open(dir.path(), &LANES).1.checkpoint_damaged);
 }
 
 #[test]
