@@ -237,6 +237,14 @@ impl Shared {
             self.gauge(&mut questions);
             news
         };
+        let is_conflict = |item: &&Learned| matches!(item, Learned::Conflict(_));
+        let conflicts = news.iter().filter(is_conflict).count();
+        if conflicts > 0 {
+            tracing::warn!(
+                traces = conflicts,
+                "two people used one trace: it names nobody any more"
+            );
+        }
         for item in news {
             let kind = match &item {
                 Learned::Conflict(_) => "conflict",

@@ -158,6 +158,13 @@ async fn two_users_of_one_trace_are_nobody() {
     }
     assert!(!scene.elastic.store.saw("bob"));
     assert!(!scene.elastic.store.saw("\"alice\""));
+    let conflict = ["kind=\"conflict\""];
+    sidecar
+        .counts("emco_observer_hub_client_learned_facts_total", &conflict, 1)
+        .await;
+    sidecar
+        .says(&["two people used one trace: it names nobody any more"])
+        .await;
 }
 
 /// One replica was told of one person, the other of another: once both have been heard nobody is named

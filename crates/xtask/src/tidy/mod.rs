@@ -3,6 +3,7 @@
 
 mod generated;
 mod licences;
+mod operations;
 mod pure;
 mod sizes;
 mod source;
@@ -71,6 +72,7 @@ pub(crate) fn findings() -> Result<Vec<Finding>> {
         findings.extend(words::check(source));
         findings.extend(pure::check(source));
     }
+    findings.extend(operations::check(&sources));
     findings.extend(generated::check(&root, generated::GENERATORS)?);
     Ok(findings)
 }
