@@ -1,9 +1,8 @@
 //! Spans into the ledger, with a journal that never stops taking them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use correlate::Ledger;
+use head::{DependencyCalls, SharedLedger};
 use in_spans::{Journal, JournalError, KIND_SPANS, SpanSink};
 use model::evidence::SpanFacts;
 use model::time::UnixNanos;
@@ -11,7 +10,6 @@ use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
-use crate::metrics::DependencyCalls;
 use crate::span_fates::Judge;
 use crate::span_lookup::SpanMemory;
 use crate::span_store::SpanStore;
@@ -19,20 +17,6 @@ use crate::span_store::SpanStore;
 /// A request has ended its first call so long after it began, in nanoseconds (28 ms was seen): one
 /// that began earlier has shown a span.
 const FIRST_CALL: u64 = 250_000_000;
-
-/// The ledger, shared by those who bring evidence and the head, which asks for verdicts.
-#[derive(Clone)]
-pub(crate) struct SharedLedger(Arc<Mutex<Ledger>>);
-
-impl SharedLedger {
-    pub(crate) fn new(ledger: Ledger) -> Self {
-        Self(Arc::new(Mutex::new(ledger)))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Shows spans to the ledger.
 pub(crate) struct LedgerSink {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use head::{FileDocuments, Origins};
 use in_tail::FileSet;
 use net::Endpoint;
 use out_elastic::{BulkEncoder, Elastic, ElasticSettings};
@@ -14,8 +15,6 @@ use pipeline::{DeadLetters, Lane, LaneHandle, LaneSettings, Limits, LogHandle, M
 use prometheus::Registry;
 use telemetry::cpu::Meter;
 
-use crate::documents::FileDocuments;
-use crate::origin::Origins;
 use crate::renewal::{Renewal, renewing};
 use crate::settings::{self, Compression};
 

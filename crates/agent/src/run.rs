@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use correlate::Ledger;
+use head::{
+    CallFeed, Counting, DependencyCalls, Flaws, Head, Origins, Parts, SharedLedger, WAITING_MAX,
+};
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
 use in_spans::Receiver;
 use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Tailer};
@@ -28,16 +31,9 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Page;
 use crate::claim::Claim;
 use crate::configuration::Changes;
-use crate::counting::Counting;
 use crate::environment;
-use crate::evidence::{
-    LedgerSink, SharedLedger, SpanJournal, note_downtime, note_late_start, rebuild,
-};
-use crate::flaws::Flaws;
-use crate::head::{Head, Parts, WAITING_MAX};
+use crate::evidence::{LedgerSink, SpanJournal, note_downtime, note_late_start, rebuild};
 use crate::lanes;
-use crate::metrics::{CallFeed, DependencyCalls};
-use crate::origin::Origins;
 use crate::pace::{DECIDE_EVERY, sleep_until, wake_at};
 use crate::resume::resume;
 use crate::settings::Settings;
@@ -115,7 +111,14 @@ impl Sidecar {
         let lane_names = lanes::names(&settings.lanes);
         let (mut log, recovery) = open_log(settings, &lane_names, &queues, registry)?;
         let handle = log.handle();
-        let counting = Counting::new(page, &settings.service, &ledger, &mut log, received)?;
+        let counting = Counting::new(
+            (registry, &page.side),
+            &settings.service,
+            &ledger,
+            &mut log,
+            received,
+            environment::now(),
+        )?;
         let tailer = Tailer::open(
             tail_settings(settings),
             resume(&recovery),
@@ -147,7 +150,7 @@ impl Sidecar {
         let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
-            counting: counting.telling(memory),
+            counting: counting.telling(memory.map(SpanMemory::listener)),
             flaws: Flaws::new(registry)?,
             log,
             origins,

@@ -6,13 +6,12 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use correlate::RequestEnded;
+use head::SharedLedger;
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use model::span::Span;
 use model::verdict::User;
 use out_otlp::{Lookup, Request, Route};
-
-use crate::evidence::SharedLedger;
 
 /// Requests remembered; the ledger forgets them half a minute after their end.
 const REQUESTS_MAX: usize = 8_192;
@@ -68,6 +67,11 @@ impl SpanMemory {
         if let Some(oldest) = overdue(&mut memory.requests_order, REQUESTS_MAX) {
             memory.requests.remove(&oldest);
         }
+    }
+
+    /// Takes requests that end.
+    pub(crate) fn listener(self) -> head::Listener {
+        Box::new(move |ended| self.request(ended))
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

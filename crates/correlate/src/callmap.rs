@@ -15,13 +15,9 @@
 //! ```
 //! Masks are bit sets over entry indices (at most 128) and goroutine ids (at most 64).
 
-use std::cmp::Ordering;
-
 use model::line::{NameKey, Site};
 
-const TABLE: &str = include_str!("../data/callmap.tsv");
-/// Between two services, but for the name.
-const SECTION: &str = "\nservice\t";
+use crate::sections::section;
 
 /// A set of entry points of one service.
 pub type Entries = u128;
@@ -101,12 +97,15 @@ pub type PathName<'a> = (&'static str, &'a str);
 impl CallMap {
     /// The map of `service` (EMCO's chart name, e.g. `orchestrator`); `None` if the table has none.
     pub fn of(service: &str) -> Option<Self> {
-        let lines = section(service)?.lines().skip(1);
+        let section = section(service)?;
+        let own = || section.lines().skip(1);
         let mut map = Self::default();
-        for line in lines {
+        // room for all at once: what grew on the way would stay in memory
+        map.sites
+            .reserve_exact(own().filter(|line| line.starts_with("s\t")).count());
+        for line in own() {
             let fields: Vec<&'static str> = line.split('\t').collect();
             match fields.as_slice() {
-                ["service", _] => break,
                 ["e", kind, name] => map.entries.push(Entry::parse(kind, name)),
                 ["a", _, _, flags, started_by, name] => map.roots.push(Root {
                     started_by: hex128(started_by),
@@ -144,8 +143,8 @@ impl CallMap {
                 _ => {}
             }
         }
-        map.sites.sort_by_key(|(line, _)| *line);
-        map.sites.shrink_to_fit();
+        map.sites.sort_unstable_by_key(|(line, _)| *line);
+        map.texts.shrink_to_fit();
         Some(map)
     }
 
@@ -281,26 +280,6 @@ impl Entry {
     }
 }
 
-/// What stands about `service`, from its first line on. The services are in order, so that most of
-/// the table is never looked at and stays out of memory.
-fn section(service: &str) -> Option<&'static str> {
-    let mut rest = TABLE;
-    loop {
-        let middle = rest.floor_char_boundary(rest.len() / 2);
-        let start = rest.get(..middle)?.rfind(SECTION).map_or(0, |at| at + 1);
-        let (before, here) = rest.split_at_checked(start)?;
-        let name = here.get(SECTION.len() - 1..)?.lines().next()?;
-        rest = match service.cmp(name) {
-            Ordering::Equal => return Some(here),
-            Ordering::Less => before,
-            Ordering::Greater => {
-                let next = here.find(SECTION)? + 1;
-                here.get(next..)?
-            }
-        };
-    }
-}
-
 /// What a path parameter names; only parameters whose meaning is the same in log fields.
 pub fn name_key(parameter: &str) -> Option<NameKey> {
     Some(match parameter {
@@ -366,7 +345,7 @@ mod tests {
 
     #[test]
     fn every_service_of_the_table_can_be_read() {
-        for line in TABLE.lines() {
+        for line in include_str!("../data/callmap.tsv").lines() {
             if let Some(service) = line.strip_prefix("service\t") {
                 let map = CallMap::of(service).unwrap();
                 assert!(CallMap::of(&format!("{service}-")).is_none());

@@ -33,6 +33,7 @@ mod poller;
 mod proxied;
 mod request;
 pub mod routes;
+mod sections;
 mod settings;
 mod starts;
 mod state;

@@ -14,7 +14,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind, packed};
+use aho_corasick::automaton::Automaton;
+use aho_corasick::nfa::noncontiguous::NFA;
+use aho_corasick::{Anchored, Input, Match, MatchKind, packed};
 
 /// What stands in place of a secret.
 pub(crate) const MASK: &str = "[REDACTED]";
@@ -99,9 +101,10 @@ enum Anchor {
 
 static FAST: LazyLock<Option<packed::Searcher>> =
     LazyLock::new(|| packed::Searcher::new(FRAGMENTS.iter()));
-static SLOW: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(FRAGMENTS).ok());
-static CLOSE: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    AhoCorasick::builder()
+/// Where the processor cannot do the former.
+static SLOW: LazyLock<Option<NFA>> = LazyLock::new(|| NFA::new(FRAGMENTS).ok());
+static CLOSE: LazyLock<Option<NFA>> = LazyLock::new(|| {
+    NFA::builder()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::LeftmostLongest)
         .build(ANCHORS.iter().map(|(word, _)| word))
@@ -113,7 +116,13 @@ pub(crate) fn suspicious(text: &[u8]) -> bool {
     if let Some(searcher) = FAST.as_ref() {
         return searcher.find(text).is_some();
     }
-    SLOW.as_ref().is_none_or(|searcher| searcher.is_match(text))
+    SLOW.as_ref()
+        .is_none_or(|searcher| first(searcher, text).is_some())
+}
+
+fn first(searcher: &NFA, text: &[u8]) -> Option<Match> {
+    let input = Input::new(text).anchored(Anchored::No);
+    searcher.try_find(&input).ok().flatten()
 }
 
 /// Whether a field of this (normalised) name holds a secret by its name alone.
@@ -150,7 +159,7 @@ pub(crate) fn mask(text: &[u8], out: &mut Vec<u8>) -> u32 {
         return 1;
     }
     let (mut masked, mut copied, mut from) = (0, 0, 0);
-    while let Some(found) = text.get(from..).and_then(|rest| close.find(rest)) {
+    while let Some(found) = text.get(from..).and_then(|rest| first(close, rest)) {
         let (start, end) = (from + found.start(), from + found.end());
         let anchor = ANCHORS.get(found.pattern().as_usize()).map(|(_, a)| *a);
         let secret = anchor.and_then(|anchor| extent(anchor, text, start, end));

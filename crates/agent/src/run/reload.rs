@@ -1,13 +1,13 @@
 //! New settings for a sidecar that runs.
 
 use anyhow::Result;
+use head::SharedLedger;
 use hub::HubHandle;
 use telemetry::health::Health;
 use telemetry::logs::Logs;
 
 use crate::adoption::{self, Adopted};
 use crate::configuration::Change;
-use crate::evidence::SharedLedger;
 use crate::lanes::Renewals;
 use crate::settings::Settings;
 use crate::span_lane::SpanLaneHandle;

@@ -24,6 +24,20 @@ const USES: &[(&str, &[&str])] = &[
     ("out-otlp", &["model", "net", "pipeline", "telemetry"]),
     ("out-events", &["model", "net", "pipeline", "telemetry"]),
     ("hub", &["model", "net", "telemetry"]),
+    (
+        "head",
+        &[
+            "model",
+            "decode",
+            "correlate",
+            "telemetry",
+            "net",
+            "spool",
+            "pipeline",
+            "in-tail",
+            "in-spans",
+        ],
+    ),
     // programs
     (
         "agent",
@@ -37,6 +51,7 @@ const USES: &[(&str, &[&str])] = &[
             "pipeline",
             "in-tail",
             "in-spans",
+            "head",
             "out-forward",
             "out-elastic",
             "out-otlp",

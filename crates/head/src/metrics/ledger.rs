@@ -9,7 +9,7 @@ use prometheus::{IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{GRPC_METHOD, method};
 use super::requests::NO_ROUTE;
-use crate::evidence::SharedLedger;
+use crate::ledger::SharedLedger;
 
 /// Shows requests in flight and the size of the ledger.
 pub(crate) struct LedgerView {

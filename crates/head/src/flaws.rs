@@ -12,7 +12,7 @@ const SILENCE: Duration = Duration::from_mins(1);
 
 /// Counts flawed lines.
 #[derive(Debug)]
-pub(crate) struct Flaws {
+pub struct Flaws {
     kinds: [Kind; Flaw::ALL.len()],
 }
 
@@ -24,7 +24,10 @@ struct Kind {
 
 impl Flaws {
     /// Registers the counters, all at 0.
-    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
+    ///
+    /// # Errors
+    /// If they are registered already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let lines = IntCounterVec::new(
             Opts::new(
                 "emco_observer_decode_flawed_lines_total",

@@ -19,7 +19,8 @@ mod ledger;
 mod lines;
 mod requests;
 
-pub(crate) use dependencies::{CallFeed, Dependencies, DependencyCalls};
+pub(crate) use dependencies::Dependencies;
+pub use dependencies::{CallFeed, DependencyCalls};
 pub(crate) use ledger::LedgerView;
 pub(crate) use lines::LineCounts;
 pub(crate) use requests::RequestCounts;

@@ -13,7 +13,7 @@ const ECS_VERSION: &str = "9.0.0";
 /// The constants of every container, by name. Shared between the head, which meets containers, and
 /// the lanes, which make documents.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Origins {
+pub struct Origins {
     shared: Arc<Shared>,
 }
 
@@ -34,14 +34,14 @@ struct Pod {
 
 impl Origins {
     /// Of a pod in which `service` runs.
-    pub(crate) fn new(service: &str) -> Self {
+    pub fn new(service: &str) -> Self {
         let origins = Self::default();
         service.clone_into(&mut lock(&origins.shared.pod).service);
         origins
     }
 
     /// A container was met: its pod is known now.
-    pub(crate) fn met(&self, info: &ContainerInfo) {
+    pub fn met(&self, info: &ContainerInfo) {
         let Some(identity) = &info.pod else { return };
         let mut pod = lock(&self.shared.pod);
         pod.namespace = Some(identity.namespace.clone());
@@ -51,7 +51,7 @@ impl Origins {
     }
 
     /// The constants of `container` in its run number `restart`.
-    pub(crate) fn of(&self, container: &str, restart: u32) -> Arc<Constants> {
+    pub fn of(&self, container: &str, restart: u32) -> Arc<Constants> {
         let mut containers = lock(&self.shared.containers);
         let constants = containers
             .entry((container.to_owned(), restart))

@@ -25,7 +25,7 @@ const SOURCE_UNREADABLE: Lost = Lost {
 const KEEP_BYTES: usize = 64 << 10;
 
 /// Makes the documents of one lane.
-pub(crate) struct FileDocuments {
+pub struct FileDocuments {
     log: LogHandle,
     files: Arc<FileSet>,
     origins: Origins,
@@ -40,7 +40,8 @@ pub(crate) struct FileDocuments {
 }
 
 impl FileDocuments {
-    pub(crate) fn new(
+    /// For the lane that reads `log`; text that is not in `recent` is read from `files`.
+    pub fn new(
         log: LogHandle,
         files: Arc<FileSet>,
         origins: Origins,

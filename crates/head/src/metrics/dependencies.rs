@@ -130,7 +130,7 @@ struct Calls {
 
 /// Counts spans as they come; the other end is [`Dependencies`].
 #[derive(Debug)]
-pub(crate) struct DependencyCalls {
+pub struct DependencyCalls {
     /// Operations by the names of spans.
     names: HashMap<Box<str>, usize>,
     calls: Vec<Calls>,
@@ -149,7 +149,7 @@ struct Shared {
 
 /// What [`Dependencies`] takes from [`DependencyCalls`].
 #[derive(Clone, Debug)]
-pub(crate) struct CallFeed {
+pub struct CallFeed {
     shared: Arc<Mutex<Shared>>,
     spool: Spool,
 }
@@ -166,7 +166,7 @@ pub(crate) struct Dependencies {
 
 impl DependencyCalls {
     /// Counts spans that are in `spool` already when they are shown.
-    pub(crate) fn new(spool: Spool) -> Self {
+    pub fn new(spool: Spool) -> Self {
         Self {
             names: HashMap::new(),
             calls: Vec::new(),
@@ -176,7 +176,7 @@ impl DependencyCalls {
     }
 
     /// Where what is counted comes out.
-    pub(crate) fn feed(&self) -> CallFeed {
+    pub fn feed(&self) -> CallFeed {
         CallFeed {
             shared: Arc::clone(&self.shared),
             spool: self.spool.clone(),
@@ -184,7 +184,7 @@ impl DependencyCalls {
     }
 
     /// Counts a span.
-    pub(crate) fn span(&mut self, span: &SpanFacts<'_>) {
+    pub fn span(&mut self, span: &SpanFacts<'_>) {
         if span.kind != SpanKind::Client {
             return;
         }
@@ -201,7 +201,7 @@ impl DependencyCalls {
     }
 
     /// All spans that are in the spool by now have been counted.
-    pub(crate) fn end_of_piece(&mut self, now: UnixNanos) {
+    pub fn end_of_piece(&mut self, now: UnixNanos) {
         let until = self.spool.end();
         self.hand_over(until, now);
     }

@@ -15,7 +15,6 @@ use pipeline::tally::{Cell, Tally};
 use pipeline::{Entry, OrderQueue, RequestEntry, VerdictLog};
 
 use crate::metrics::RequestCounts;
-use crate::span_lookup::SpanMemory;
 
 /// Documents remembered as written; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 65_536;
@@ -23,7 +22,6 @@ const REMEMBERED_MAX: usize = 65_536;
 const LOGGED_WITHIN: u64 = 60_000_000_000;
 
 /// What waits for its access line, what waits for room, and what was written already.
-#[derive(Debug)]
 pub(crate) struct Requests {
     service: String,
     counts: RequestCounts,
@@ -33,10 +31,13 @@ pub(crate) struct Requests {
     /// Parents of the spans that were told of: a record of a proxy that comes later is of the same
     /// request.
     parents: Remembered,
-    memory: Option<SpanMemory>,
+    listener: Option<Listener>,
     /// Requests that ended before were counted by a process before this one.
     counted_until: UnixNanos,
 }
+
+/// Is told of every request that ends, once what is known of it is known.
+pub type Listener = Box<dyn Fn(&RequestEnded) + Send>;
 
 /// A request without its access line.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Requests {
             known: Remembered::default(),
             parents: Remembered::default(),
             counted_until: UnixNanos(0),
-            memory: None,
+            listener: None,
         };
         let mut oldest: Option<UnixNanos> = None;
         let recalled = log.recent(UnixNanos(0), |entry| match entry {
@@ -110,15 +111,15 @@ impl Requests {
         requests
     }
 
-    /// Tells the exporter of spans, too.
-    pub(crate) fn telling(self, memory: Option<SpanMemory>) -> Self {
-        Self { memory, ..self }
+    /// Tells `listener` of requests that end, too.
+    pub(crate) fn telling(self, listener: Option<Listener>) -> Self {
+        Self { listener, ..self }
     }
 
     /// Takes a request that ended. One that was written before is not written again.
     pub(crate) fn ended(&mut self, ended: RequestEnded, now: UnixNanos) {
-        if let Some(memory) = &self.memory {
-            memory.request(&ended);
+        if let Some(listener) = &self.listener {
+            listener(&ended);
         }
         let is_new = self.is_new(&ended);
         let is_http = ended.summary.protocol == "http";
@@ -311,8 +312,8 @@ impl Requests {
         if ended.summary.status == 0 {
             ended.summary.status = status;
             ended.summary.failed |= status >= 400;
-            if let Some(memory) = &self.memory {
-                memory.request(&ended);
+            if let Some(listener) = &self.listener {
+                listener(&ended);
             }
         }
         self.settle(ended, Counts::Duration);

@@ -7,33 +7,35 @@ use model::time::UnixNanos;
 use model::verdict::Verdict;
 use pipeline::head::Ticket;
 use pipeline::{OrderQueue, VerdictLog};
+use prometheus::Registry;
 use spool::Position;
+use telemetry::side_table::SideTable;
 
-use crate::admin::Page;
-use crate::environment;
-use crate::evidence::SharedLedger;
+use crate::ledger::SharedLedger;
 use crate::metrics::{CallFeed, Dependencies, LedgerView, LineCounts, RequestCounts};
-use crate::requests::Requests;
-use crate::span_lookup::SpanMemory;
+use crate::requests::{Listener, Requests};
 
 /// Lines, requests and calls.
-pub(crate) struct Counting {
+pub struct Counting {
     lines: LineCounts,
     requests: Requests,
     dependencies: Dependencies,
 }
 
 impl Counting {
-    /// Goes on where `log` says, and shows on `page` what is counted of `service`. Spans in front of the place in
-    /// the spool that `received` says may not have been counted yet.
-    pub(crate) fn new(
-        page: &Page,
+    /// Goes on where `log` says, and shows on a page what is counted of `service`. Spans in front of
+    /// the place in the spool that `received` says may not have been counted yet.
+    ///
+    /// # Errors
+    /// If a family is registered already.
+    pub fn new(
+        (registry, side): (&Registry, &SideTable),
         service: &str,
         ledger: &SharedLedger,
         log: &mut VerdictLog,
         received: (CallFeed, Position),
+        now: UnixNanos,
     ) -> prometheus::Result<Self> {
-        let (registry, side, now) = (&page.registry, &page.side, environment::now());
         let routes = ledger.lock().routes();
         let counts = RequestCounts::new(registry, side, service, routes, log.tally())?;
         registry.register(Box::new(LedgerView::new(ledger.clone(), service)?))?;
@@ -46,10 +48,11 @@ impl Counting {
         })
     }
 
-    /// Tells the exporter of spans of requests, too.
-    pub(crate) fn telling(self, memory: Option<SpanMemory>) -> Self {
+    /// Tells `listener` of requests that end, too.
+    #[must_use]
+    pub fn telling(self, listener: Option<Listener>) -> Self {
         Self {
-            requests: self.requests.telling(memory),
+            requests: self.requests.telling(listener),
             ..self
         }
     }

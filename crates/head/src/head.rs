@@ -24,12 +24,12 @@ use telemetry::health::Health;
 
 use crate::counting::Counting;
 use crate::documents::PLAIN;
-use crate::evidence::SharedLedger;
 use crate::flaws::Flaws;
+use crate::ledger::SharedLedger;
 use crate::origin::Origins;
 
 /// The state of the head.
-pub(crate) struct Head {
+pub struct Head {
     ledger: SharedLedger,
     log: VerdictLog,
     order: OrderQueue,
@@ -81,7 +81,7 @@ enum Role {
 }
 
 /// Most lines that wait for a verdict at a time.
-pub(crate) const WAITING_MAX: usize = 32_768 + CHUNK_LINES;
+pub const WAITING_MAX: usize = 32_768 + CHUNK_LINES;
 /// The part of our health that stands for the logs we follow.
 const LOGS: &str = "logs";
 /// Most paths that are remembered as not readable.
@@ -90,22 +90,24 @@ const TROUBLED_MAX: usize = 256;
 const CHUNK_LINES: usize = in_tail::CHUNK_BYTES_MAX + 64;
 
 /// What a head is made of.
-pub(crate) struct Parts {
-    pub(crate) ledger: SharedLedger,
-    pub(crate) log: VerdictLog,
-    pub(crate) counting: Counting,
-    pub(crate) flaws: Flaws,
-    pub(crate) order: OrderQueue,
-    pub(crate) origins: Origins,
-    pub(crate) recent: Recent,
-    pub(crate) service: String,
-    pub(crate) proxy_container: String,
-    pub(crate) zone_offset_seconds: i32,
-    pub(crate) health: Health,
+#[expect(missing_docs, reason = "named as what they are")]
+pub struct Parts {
+    pub ledger: SharedLedger,
+    pub log: VerdictLog,
+    pub counting: Counting,
+    pub flaws: Flaws,
+    pub order: OrderQueue,
+    pub origins: Origins,
+    pub recent: Recent,
+    pub service: String,
+    pub proxy_container: String,
+    pub zone_offset_seconds: i32,
+    pub health: Health,
 }
 
 impl Head {
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// One that has read nothing yet.
+    pub fn new(parts: Parts) -> Self {
         Self {
             ledger: parts.ledger,
             log: parts.log,
@@ -133,7 +135,7 @@ impl Head {
     }
 
     /// Says that `path` is not there (yet), or cannot be read.
-    pub(crate) fn unreadable(&mut self, path: &Path, why: &str) {
+    pub fn unreadable(&mut self, path: &Path, why: &str) {
         self.health.set(LOGS, why);
         if self.troubled.len() < TROUBLED_MAX {
             self.troubled.insert(path.to_owned());
@@ -141,22 +143,22 @@ impl Head {
     }
 
     /// Time of the first line of the service that was read.
-    pub(crate) const fn first_line(&self) -> Option<UnixNanos> {
+    pub const fn first_line(&self) -> Option<UnixNanos> {
         self.first_line
     }
 
     /// Whether another chunk may come.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.order.room() >= CHUNK_LINES
     }
 
     /// Whether a file is still read by the head.
-    pub(crate) fn reads(&self, key: FileKey) -> bool {
+    pub fn reads(&self, key: FileKey) -> bool {
         self.open.values().any(|open| *open == key)
     }
 
     /// Takes what the tailer says.
-    pub(crate) fn event(&mut self, event: Event<'_>, now: UnixNanos) {
+    pub fn event(&mut self, event: Event<'_>, now: UnixNanos) {
         match event {
             Event::ContainerFound { container, info } => self.found(container, &info),
             Event::RestartSeen { container, .. } => self.restarted(container, now),
@@ -268,7 +270,7 @@ impl Head {
     }
 
     /// Emits records that have waited long enough for their rest.
-    pub(crate) fn flush_idle(&mut self, now: UnixNanos) {
+    pub fn flush_idle(&mut self, now: UnixNanos) {
         let due = |follow: &Follow| follow.framer.next_deadline().is_some_and(|due| due <= now);
         let containers: Vec<ContainerIndex> = self
             .containers
@@ -458,7 +460,7 @@ impl Head {
     }
 
     /// Takes the verdicts that are due and writes what is decided to the log.
-    pub(crate) fn decide(&mut self, now: UnixNanos) {
+    pub fn decide(&mut self, now: UnixNanos) {
         let (asked, order, first) = (&mut self.asked, &mut self.order, &mut self.first_asked);
         let (counting, log) = (&mut self.counting, &mut self.log);
         let mut ended: Vec<RequestEnded> = Vec::new();
@@ -482,7 +484,7 @@ impl Head {
     }
 
     /// Nothing more will be read: what waits for lines waits no longer.
-    pub(crate) fn release(&mut self, now: UnixNanos) {
+    pub fn release(&mut self, now: UnixNanos) {
         self.counting.release(&mut self.log, now);
     }
 
@@ -501,7 +503,7 @@ impl Head {
     }
 
     /// The earliest moment at which something is due.
-    pub(crate) fn deadline(&self) -> Option<UnixNanos> {
+    pub fn deadline(&self) -> Option<UnixNanos> {
         let framers = self
             .containers
             .values()
@@ -517,7 +519,7 @@ impl Head {
     }
 
     /// Whether lines wait for verdicts or for room.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         !self.order.is_empty()
     }
 }
