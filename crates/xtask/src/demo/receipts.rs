@@ -245,6 +245,8 @@ impl Receipts {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
 
     fn receipts() -> Receipts {
         Receipts::new(LaneName::Forward, Source::File(PathBuf::new()))
@@ -276,6 +278,46 @@ mod tests {
             (2, &["a-9".to_owned()][..])
         );
         assert!(receipts.take_arrivals(b"{}\n").is_err());
+    }
+
+    /// A lab that answers these pages, one after another; tells what it was asked.
+    fn lab(pages: Vec<&'static str>) -> (SocketAddr, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = move || {
+            let answer = |page: &str| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut asked = String::new();
+                reader.read_line(&mut asked).unwrap();
+                let mut header = String::new();
+                while reader.read_line(&mut header).unwrap() > 2 {
+                    header.clear();
+                }
+                write!(stream, "HTTP/1.0 200 OK\r\n\r\n{page}").unwrap();
+                asked
+            };
+            pages.into_iter().map(answer).collect()
+        };
+        (address, std::thread::spawn(serve))
+    }
+
+    #[test]
+    fn a_conflict_of_a_document_that_was_fetched_before_is_seen_in_the_end() {
+        let (address, lab) = lab(vec![
+            "{\"receipt\":3,\"stored_at_ns\":9,\"document\":{\"event.id\":\"a-0\"}}\n",
+            "",
+            "{\"receipt\":3,\"id\":\"a-0\",\"arrivals\":2,\"conflicts\":1}\n",
+        ]);
+        let mut receipts = Receipts::new(LaneName::Elastic, Source::Lab(address));
+        assert!(receipts.fetch().unwrap());
+        assert_eq!(receipts.conflicts, 0);
+        receipts.settle().unwrap();
+        assert_eq!(receipts.lines.len(), 1);
+        assert_eq!(receipts.conflicts, 1);
+        let asked = lab.join().unwrap();
+        assert!(asked[1].contains("lane=elastic&after=3&") && asked[1].contains("whole=true"));
+        assert!(asked[2].contains("lane=elastic&after=0&") && asked[2].contains("whole=false"));
     }
 
     #[test]
