@@ -4,14 +4,18 @@ use model::ids::{SpanId, TraceId};
 use model::line::NameKey;
 use model::verdict::{CANDIDATES_MAX, Outcome, Rule, User, Verdict};
 
+use crate::access_lines::is_access_of;
 use crate::callmap::{CallMap, Reach, bit};
-use crate::line::{Access, Printed, Step, Waiting, What};
+use crate::line::{Printed, Step, Waiting, What};
 use crate::makers;
 use crate::origin::{Kind, NO_ENTRY, Origin};
 use crate::owners;
 use crate::starts::{Receipt, Start};
 use crate::state::State;
 use crate::workers;
+
+/// A request has ended its first call so long after it printed its first line (28 ms was seen).
+const FIRST_CALL: u64 = 250_000_000;
 
 /// An origin that is still possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,22 +75,26 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
         }
     }
     candidates.extend(without_span(state, line, printed, &mut struck));
-    let gap = state.in_gap(line) && gap_matters(state, printed.reach);
     let hidden = hides_requests(state, line, printed.reach);
-    if gap || hidden || is_beside_invisible(state, line, printed.reach) {
+    if state.in_gap(line) || hidden || is_beside_invisible(state, line, printed.reach) {
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
     (candidates, rule)
 }
 
-/// Whether a request may have been at work of which nothing has come yet: the proxy tells of requests
-/// only when they end, and no span has come that ended after the line, or not all requests send spans.
+/// Whether a request may have been at work of which nothing has come yet: one that nobody tells of when
+/// it begins, and that has shown no span since, or that sends none.
 fn hides_requests(state: &State, line: &Waiting, reach: Reach) -> bool {
-    let by_request = reach.entries | joined_entries(state.map.as_ref(), reach) != 0;
-    let spans_missing = !workers::all_seen(state, line.time)
-        || (state.end_records && state.origins.proxied.samples());
-    by_request && !state.start_records && spans_missing
+    let proxied = &state.origins.proxied;
+    let late = || !workers::all_seen(state, line.time.saturating_add(FIRST_CALL));
+    let hidden = if state.start_records {
+        // those that come around the proxy
+        proxied.bypassed() && state.spans_are_late() && late()
+    } else {
+        late() || proxied.hides() || (state.end_records && proxied.samples())
+    };
+    hidden && reach.entries | joined_entries(state.map.as_ref(), reach) != 0
 }
 
 /// Whether the line was printed while a request ran that only its access line tells of.
@@ -104,12 +112,6 @@ fn is_beside_invisible(state: &State, line: &Waiting, reach: Reach) -> bool {
         _ => false,
     };
     by_request && state.access_lines.iter().any(invisible)
-}
-
-/// Whether spans that are missing can hide somebody who reaches the statement: a request that came
-/// around the proxy, or work without a request.
-fn gap_matters(state: &State, reach: Reach) -> bool {
-    !state.origins.proxied.complete() || reach.background | reach.asyncs != 0
 }
 
 /// Strikes out whoever cannot own the line's tokens; answers whether that changed anything.
@@ -240,7 +242,7 @@ fn candidate(
     printed: &Printed,
 ) -> Result<Candidate, Rule> {
     let reach = printed.reach;
-    let kind = state.kind_at(origin, line.time);
+    let kind = state.kind_at(origin, line.time, Some(reach));
     if !can_reach(state, kind, reach) {
         return Err(Rule::CodePosition);
     }
@@ -362,7 +364,7 @@ fn without_span(
 }
 
 /// Turns what is left into a verdict; answers the row it belongs to as well.
-fn conclude(
+pub(crate) fn conclude(
     state: &State,
     line: &Waiting,
     candidates: &[Candidate],
@@ -465,104 +467,4 @@ pub(crate) fn attributed(
         user,
         ..Verdict::default()
     }
-}
-
-/// Decides an access line: the request with that method, path and status that just ended.
-///
-/// Every request that ends prints exactly one access line. So a line is a request's for sure when no
-/// other line can be that request's; that there are more lines than requests only proves that there
-/// was a request of which nobody told.
-pub(crate) fn access(state: &State, line: &Waiting, access: &Access) -> (Verdict, Option<usize>) {
-    let fits = rows_of(state, line, access);
-    // beside others, a request whose status is not known may fit by chance
-    let told = |row: &usize| fits.len() == 1 || state.origins.status(*row) != 0;
-    let sure: Vec<usize> = fits
-        .iter()
-        .copied()
-        .filter(told)
-        .filter(|row| others(state, *row, line).all(|other| is_explained(state, other, *row)))
-        .collect();
-    let unknown = |origin: &Origin| origin.kind == Kind::Unknown && origin.maybe_open(line);
-    let candidates: Vec<Candidate> = match (sure.as_slice(), fits.as_slice()) {
-        ([row], _) => vec![Candidate::Request(*row)],
-        (_, []) if state.in_gap(line) || state.window().any(|(_, origin)| unknown(origin)) => {
-            vec![Candidate::Unseen]
-        }
-        _ => {
-            let requests = fits.iter().map(|row| Candidate::Request(*row));
-            requests
-                .chain((!fits.is_empty()).then_some(Candidate::Unseen))
-                .collect()
-        }
-    };
-    conclude(state, line, &candidates, Rule::AccessLine)
-}
-
-/// The requests that the access line can be of.
-fn rows_of(state: &State, line: &Waiting, access: &Access) -> Vec<usize> {
-    let fits = |(_, origin): &(usize, &Origin)| is_access_of(origin, line, access);
-    let rows = state.window().filter(fits);
-    rows.map(|(row, _)| row).collect()
-}
-
-/// The other access lines that fit the request in that row.
-fn others<'a>(state: &'a State, row: usize, line: &Waiting) -> impl Iterator<Item = &'a Waiting> {
-    let origin = state.origins.rows().get(row);
-    let ticket = line.ticket;
-    state
-        .access_lines
-        .iter()
-        .filter(move |other| match (&other.what, origin) {
-            (What::Access(access), Some(origin)) => {
-                other.ticket != ticket && is_access_of(origin, other, access)
-            }
-            _ => false,
-        })
-}
-
-/// Whether the access line must be of another request than the one in `row`: of one that no other
-/// line can be of.
-fn is_explained(state: &State, line: &Waiting, row: usize) -> bool {
-    let What::Access(access) = &line.what else {
-        return false;
-    };
-    let rows = rows_of(state, line, access);
-    rows.into_iter()
-        .any(|other| other != row && others(state, other, line).next().is_none())
-}
-
-/// The handler's end and its access line are this far apart at most.
-const ACCESS_LINE_DELAY: u64 = 150_000_000;
-
-pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> bool {
-    let Some(request) = &origin.request else {
-        return false;
-    };
-    if origin.end == u64::MAX
-        || request.grpc
-        || !request.method.eq_ignore_ascii_case(&access.method)
-    {
-        return false;
-    }
-    let plain = |path: &str| {
-        path.split('?')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-    };
-    let same_path = if request.path_exact {
-        *request.path == *access.path
-    } else {
-        plain(&request.path) == plain(&access.path)
-    };
-    if !same_path || (request.status != 0 && request.status != access.status) {
-        return false;
-    }
-    // the line's one-second stamp is the handler's start, truncated
-    let starts = origin.start < access.started.saturating_add(1_000_000_000)
-        && access.started <= request.start.saturating_add(50_000_000);
-    let ended = origin.end.min(request.end.max(origin.start));
-    let ends = ended <= line.time.saturating_add(5_000_000)
-        && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY);
-    starts && ends && origin.start <= line.time
 }

@@ -10,6 +10,7 @@ use model::line::{LineFacts, Stream};
 use model::time::UnixNanos;
 use model::verdict::{Rule, Verdict};
 
+use crate::access_lines;
 use crate::callmap::bit;
 use crate::decide;
 use crate::line::{Record, Step, Waiting, What};
@@ -184,7 +185,9 @@ impl Ledger {
 
     /// Takes a span that this service sent.
     pub fn span(&mut self, span: &SpanFacts<'_>, now: UnixNanos) {
-        self.state.spans_until = self.state.spans_until.max(span.end().0.min(now.0));
+        // what a restart shows again came in time
+        let came = if self.born == 0 { span.end() } else { now };
+        self.state.span_came(span.end().0.min(now.0), came.0);
         let State {
             origins,
             map,
@@ -222,8 +225,13 @@ impl Ledger {
         let Kind::Request { entry, routed } = origin.kind else {
             return;
         };
-        if origin.request.is_none() {
+        let Some(request) = &origin.request else {
             return;
+        };
+        let rpc = self.state.map.as_ref().and_then(|map| map.entry(entry));
+        if rpc.is_some_and(|rpc| rpc.grpc && !rpc.loose) && origin.end != u64::MAX {
+            let took = request.end.saturating_sub(request.start);
+            self.state.longest_rpc = self.state.longest_rpc.max(took);
         }
         let unasked = origin
             .trace
@@ -322,6 +330,8 @@ impl Ledger {
             self.born = now.0;
         }
         self.count_proxied(now);
+        let forgotten = self.state.origins.forgotten.take();
+        self.state.gaps.extend(forgotten);
         self.state.forget_window();
         workers::settle(&mut self.state);
         while self.waiting.front().is_some_and(|line| line.due <= now.0) {
@@ -347,7 +357,8 @@ impl Ledger {
             }
             self.counted += 1;
             if let Some(row) = self.row(trace, span) {
-                self.state.origins.count_proxied(row);
+                let mapped = self.state.map.is_some();
+                self.state.origins.count_proxied(row, mapped);
             }
         }
     }
@@ -418,7 +429,7 @@ impl Ledger {
     fn decide(&mut self, line: &Waiting) -> (Verdict, Option<usize>) {
         match &line.what {
             What::Own(record) => (self.recorded(*record), None),
-            What::Access(access) => decide::access(&self.state, line, access),
+            What::Access(access) => access_lines::decide(&mut self.state, line, access),
             What::Printed(printed) => decide::printed(&mut self.state, line, printed),
         }
     }

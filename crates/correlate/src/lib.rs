@@ -16,6 +16,7 @@
 //! Time is an argument, and so is all evidence: this crate knows no clock, socket, file or task, and
 //! nothing of how lines, spans and facts travel.
 
+mod access_lines;
 mod busy;
 pub mod callmap;
 mod calls;
@@ -42,6 +43,8 @@ mod tokens;
 mod view;
 mod workers;
 
+#[cfg(test)]
+mod hidden_tests;
 #[cfg(test)]
 mod person_tests;
 #[cfg(test)]

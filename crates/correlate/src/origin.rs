@@ -54,6 +54,8 @@ pub(crate) struct Origin {
     pub(crate) end: u64,
     /// Whether its own (server or root) span has arrived.
     pub(crate) complete: bool,
+    /// Whether it was counted as a request that sends none.
+    pub(crate) untraced: bool,
     /// Start of its first client span.
     pub(crate) first_call: u64,
     /// End of its last client span.
@@ -107,6 +109,7 @@ impl Origin {
             start,
             end: u64::MAX,
             complete: false,
+            untraced: false,
             first_call: u64::MAX,
             last_call: 0,
             pause: None,

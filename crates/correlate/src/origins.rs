@@ -33,7 +33,7 @@ pub(crate) struct Origins {
     /// Traces that began and whose person is to be asked for.
     pub(crate) unasked: Vec<TraceId>,
     /// First and last moment of rows that were thrown away before their time because there were too
-    /// many: a gap in the evidence.
+    /// many, until that is noted as a gap in the evidence.
     pub(crate) forgotten: Option<(u64, u64)>,
 }
 
@@ -249,6 +249,9 @@ impl Origins {
             origin.start = span.start.0.saturating_sub(settings.span_error);
             origin.end = span.end().0.saturating_add(settings.span_error);
             origin.complete = true;
+            if std::mem::take(&mut origin.untraced) {
+                self.proxied.traced_late();
+            }
             request.give_to(origin, span.start, span.end());
             if let Some(facts) = &mut origin.request {
                 facts.failed |= span.failed;
@@ -375,19 +378,15 @@ impl Origins {
     }
 
     /// Everything is known about the request in that row: did it come through the proxy?
-    pub(crate) fn count_proxied(&mut self, row: usize) {
-        if let Some(origin) = self.rows.get(row) {
-            self.proxied.count(origin);
+    pub(crate) fn count_proxied(&mut self, row: usize, mapped: bool) {
+        if let Some(origin) = self.rows.get_mut(row) {
+            self.proxied.count(origin, mapped);
         }
     }
 
     pub(crate) fn add(&mut self, origin: Origin, settings: &Settings) -> usize {
         if self.rows.len() >= settings.origins_max {
-            let oldest = self.rows.iter().map(|row| row.end).min().unwrap_or(0);
-            self.forget_before(oldest.saturating_add(1));
-            if self.rows.len() >= settings.origins_max {
-                self.forget_oldest();
-            }
+            self.forget_oldest();
         }
         let row = self.rows.len();
         if let Some(trace) = origin.trace {
@@ -420,12 +419,17 @@ impl Origins {
         before - self.rows.len()
     }
 
+    /// Makes room: the half that ended first goes, before those that go on, the oldest first. Lines of
+    /// theirs may still wait, or be printed later.
     fn forget_oldest(&mut self) {
-        let half = self.rows.len() / 2;
+        self.rows.sort_by_key(|origin| origin.end);
+        let half = self.rows.len().div_ceil(2);
         for origin in self.rows.drain(..half) {
-            let (from, to) = self.forgotten.unwrap_or((origin.start, origin.end));
-            self.forgotten = Some((from.min(origin.start), to.max(origin.end)));
+            let to = origin.end.min(origin.last_sign().saturating_add(ABANDONED));
+            let (from, until) = self.forgotten.unwrap_or((origin.start, to));
+            self.forgotten = Some((from.min(origin.start), until.max(to)));
         }
+        self.rows.sort_by_key(|origin| origin.start);
         self.reindex();
     }
 

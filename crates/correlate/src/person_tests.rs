@@ -165,21 +165,26 @@ fn work_that_outlives_a_request_is_its_makers_only_if_their_request_started_it()
 
 #[test]
 fn work_that_either_of_two_requests_may_have_started_is_nobodys() {
-    let mut scene = Scene::of("rsync");
-    scene.gateway(1, "alice", 0, None);
-    scene.gateway(1, "alice", 0, Some(1_000));
-    scene.rpc(1, INSTALL, 100, &[X]);
-    scene.worker(11, 201, 9_000);
-    scene.line(3_000, Some(WORKS), "Done Installing main resources", &[]);
-    // on the same trace, by somebody of whom nothing is known yet
-    scene.span(1, 2, Some(0x72), SpanKind::Server, INSTALL, 4_000, 4_100);
-    scene.line(6_000, Some(WORKS), "Done Installing main resources", &[]);
-    let users: Vec<_> = scene
-        .verdicts()
-        .iter()
-        .map(|verdict| verdict.user.is_some())
-        .collect();
-    assert_eq!(users, [true, true, false]);
+    // on one trace: Alice's, and somebody's of whom nothing is known yet
+    for (alices, others) in [(100, 4_000), (4_000, 100)] {
+        let mut scene = Scene::of("rsync");
+        scene.gateway(1, "alice", alices - 50, None);
+        scene.gateway(1, "alice", alices - 50, Some(alices + 900));
+        let install = |scene: &mut Scene, span, at| {
+            scene.span(1, span, Some(0x70), SpanKind::Server, INSTALL, at, at + 100);
+        };
+        install(&mut scene, 1, alices.min(others));
+        install(&mut scene, 2, alices.max(others));
+        scene.worker(11, 201, 9_000);
+        let mut works = |at| {
+            let message = "Done Installing main resources";
+            scene.line(at, Some(WORKS), message, &[]);
+            scene.verdicts_at(at + 2_001).pop().unwrap()
+        };
+        let alone = (alices < others).then_some("alice");
+        assert_eq!(named(&works(3_000)), owned(alone));
+        assert_eq!(named(&works(6_000)), owned(None));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::callmap::CallMap;
+use crate::callmap::{CallMap, Entries, Reach, bit};
 use crate::line::Waiting;
 use crate::makers::Makers;
 use crate::origin::{Kind, Origin};
@@ -34,6 +34,13 @@ pub(crate) struct State {
     /// Whether the proxy tells of requests when they begin, and when they end.
     pub(crate) start_records: bool,
     pub(crate) end_records: bool,
+    /// At how many moments spans came that were too late for lines printed when they ended, and the
+    /// last one.
+    pub(crate) late_spans: (u32, u64),
+    /// The entries that are RPCs.
+    rpcs: Entries,
+    /// How long the longest RPC took, but for those that are held open.
+    pub(crate) longest_rpc: u64,
     /// Latest end of a span.
     pub(crate) spans_until: u64,
     pub(crate) gaps: Vec<(u64, u64)>,
@@ -60,6 +67,8 @@ struct Window {
 
 /// How far around a line's time a decision looks: access lines come later than their requests end.
 const REACH: u64 = 1_000_000_000;
+/// So many late deliveries of spans are no accident.
+const LATE_MIN: u32 = 3;
 /// How much further a window is opened at once.
 const AHEAD: u64 = 400_000_000;
 
@@ -77,6 +86,9 @@ impl State {
             blind_until: 0,
             start_records: false,
             end_records: false,
+            rpcs: map.as_ref().map_or(0, rpcs),
+            longest_rpc: 0,
+            late_spans: (0, 0),
             spans_until: 0,
             map,
             origins,
@@ -125,14 +137,17 @@ impl State {
 
     /// What kind of work the origin is, as far as it can be told for `time`: where requests have
     /// started goroutines, a trace without a root is one of them if it has been silent for long, or
-    /// if every request so far came through the proxy and would be known from there.
-    pub(crate) fn kind_at(&self, origin: &Origin, time: u64) -> Kind {
+    /// if every request so far came through the proxy and would be known from there. `line`: from where
+    /// the line can be reached that the trace may have printed, if it is about one.
+    pub(crate) fn kind_at(&self, origin: &Origin, time: u64, line: Option<Reach>) -> Kind {
         let Some(map) = &self.map else {
             return origin.kind;
         };
+        if origin.kind != Kind::Unknown || self.starts.is_empty() || !self.is_told_in_time(line) {
+            return origin.kind;
+        }
         let silent = origin.last_call.saturating_add(self.settings.silence) < time;
-        let goroutine = silent || self.origins.proxied.complete();
-        if origin.kind != Kind::Unknown || !goroutine || self.starts.is_empty() {
+        if !silent && !self.origins.proxied.complete() {
             return origin.kind;
         }
         let started = self.starts.entries();
@@ -140,6 +155,20 @@ impl State {
             .roots(u64::MAX)
             .filter(|(_, root)| !root.joined && root.started_by & started != 0);
         Kind::Root(sleeping.fold(0, |set, (id, _)| set | 1 << id))
+    }
+
+    /// Whether the proxy tells of requests that can cause such a line before it has to be decided:
+    /// when they begin, or when they end if that is soon, as it was for every RPC so far.
+    fn is_told_in_time(&self, line: Option<Reach>) -> bool {
+        if self.start_records {
+            return true;
+        }
+        let Some((map, reach)) = self.map.as_ref().zip(line) else {
+            return line.is_none();
+        };
+        let roots = map.roots(reach.asyncs);
+        let callers = roots.fold(reach.entries, |set, (_, root)| set | root.started_by);
+        callers & !self.rpcs == 0 && self.longest_rpc < self.settings.wait / 2
     }
 
     /// Whether the call may have been made by a goroutine in a trace of its own: then the trace is
@@ -165,17 +194,30 @@ impl State {
         })
     }
 
+    /// Takes the time at which a span came that ended at `end`.
+    pub(crate) fn span_came(&mut self, end: u64, now: u64) {
+        self.spans_until = self.spans_until.max(end.min(now));
+        let (times, last) = &mut self.late_spans;
+        if end.saturating_add(self.settings.wait) < now && *last != now {
+            *times = times.saturating_add(1);
+            *last = now;
+        }
+    }
+
+    /// Whether the service holds spans back for longer than lines wait.
+    pub(crate) fn spans_are_late(&self) -> bool {
+        self.late_spans.0 >= LATE_MIN
+    }
+
     /// Whether goroutines may be at work that nobody here saw start.
     pub(crate) fn forgot_starts(&self) -> bool {
         self.starts.overflow || self.lost_before > 0
     }
 
     pub(crate) fn in_gap(&self, line: &Waiting) -> bool {
-        let forgotten = self.origins.forgotten;
         self.gaps
             .iter()
-            .chain(&forgotten)
-            .any(|(from, to)| *from <= line.time && line.time <= *to)
+            .any(|(from, to)| *from <= line.time && line.time.saturating_sub(line.slack) <= *to)
     }
 
     /// Whether start-up code may still have run at `time`: it is over when the first request is
@@ -189,4 +231,10 @@ impl State {
         let until = self.process_start.saturating_add(self.settings.startup);
         self.process_start > 0 && time <= until
     }
+}
+
+fn rpcs(map: &CallMap) -> Entries {
+    let entries = (0_u8..).zip(map.entries());
+    let rpcs = entries.filter(|(_, entry)| entry.grpc);
+    rpcs.fold(0, |set, (index, _)| set | bit(index))
 }

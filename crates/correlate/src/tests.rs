@@ -23,7 +23,7 @@ pub(super) const RESOURCES: Site<'_> = Site {
     function: "module.getResources",
 };
 /// A statement that status queries and the metrics poller of dcm reach.
-const STATUS: Site<'_> = Site {
+pub(super) const STATUS: Site<'_> = Site {
     file: "status_helper.go",
     line: 842,
     function: "status.prepareStatusResult",
@@ -31,13 +31,26 @@ const STATUS: Site<'_> = Site {
 
 pub(super) struct Scene {
     pub(super) ledger: Ledger,
+    /// How long spans are under way.
+    pub(super) delay: u64,
+    /// What records of the proxy say.
+    pub(super) method: &'static str,
     tickets: u64,
 }
 
 impl Scene {
     pub(super) fn of(service: &str) -> Self {
-        let ledger = Ledger::new(Settings::of(service));
-        Self { ledger, tickets: 0 }
+        Self::with(Settings::of(service))
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let ledger = Ledger::new(settings);
+        Self {
+            ledger,
+            delay: 0,
+            method: "GET",
+            tickets: 0,
+        }
     }
 
     pub(super) fn request(&mut self, trace: u8, method: &str, path: &str, from: u64, to: u64) {
@@ -82,14 +95,15 @@ impl Scene {
             duration: (to - from) * MS,
             failed: false,
         };
-        self.ledger.span(&facts, UnixNanos(T0 + to * MS));
+        let now = UnixNanos(T0 + (to + self.delay) * MS);
+        self.ledger.span(&facts, now);
     }
 
     pub(super) fn access(&mut self, trace: u8, path: &str, from: u64, to: u64) {
         self.record(trace, path, from, Some(to));
     }
 
-    fn began(&mut self, trace: u8, path: &str, at: u64) {
+    pub(super) fn began(&mut self, trace: u8, path: &str, at: u64) {
         self.record(trace, path, at, None);
     }
 
@@ -100,7 +114,7 @@ impl Scene {
             trace: Some(TraceId([trace; 16])),
             span: Some(SpanId([0xf0 ^ trace; 8])),
             user: Some("mallory"),
-            method: "GET",
+            method: self.method,
             path,
             status: to.map_or(0, |_| 200),
             request_id: None,
@@ -374,6 +388,7 @@ fn the_pollers_next_pass_is_known_before_it_ends() {
     scene.span(7, 7, None, SpanKind::Unset, "get-metrics", 20_000, 20_100);
     scene.call(8, 9, 35_101, 35_200);
     scene.call(8, 9, 35_301, 35_400);
+    scene.call(8, 9, 35_501, 35_600);
     scene.line(35_300, Some(STATUS), "", &[]);
     assert_eq!(scene.verdict().outcome, Outcome::Background);
 }

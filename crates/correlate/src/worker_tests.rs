@@ -230,6 +230,7 @@ fn two_receipts_that_fit_two_requests_bind_both_to_either() {
 #[test]
 fn a_request_prints_nothing_about_what_it_does_not_act_on() {
     let mut scene = Scene::of("rsync");
+    scene.proxy_tells_of_starts();
     scene.rpc(1, INSTALL, 0, &[X]);
     scene.rpc(2, INSTALL, 50, &[Y]);
     let created = Site {

@@ -83,7 +83,7 @@ pub(crate) fn all_seen(state: &State, time: u64) -> bool {
 
 /// Whether the origin may be a worker.
 pub(crate) fn may_be_worker(state: &State, origin: &Origin, time: u64) -> bool {
-    let worker = match state.kind_at(origin, time) {
+    let worker = match state.kind_at(origin, time, None) {
         Kind::Root(roots) => roots & state.stages.worker != 0,
         Kind::Unknown => true,
         Kind::Request { .. } => false,

@@ -3,11 +3,15 @@
 use model::time::UnixNanos;
 use serde_json::{Value, json};
 
-use super::pod::Container;
+use super::pod::{Container, now};
+use super::until;
 
 const MICROS: u64 = 1_000;
 /// How long a request takes, in nanoseconds.
 pub(crate) const TAKES: u64 = 20_000 * MICROS;
+
+/// A line is written at most so long after it was printed.
+pub(crate) const A_MOMENT: u64 = 100_000 * MICROS;
 
 /// One request of the orchestrator's API.
 #[derive(Clone, Debug)]
@@ -33,6 +37,14 @@ impl Request {
             start,
             header: None,
         }
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) {
+        until("the request has ended", async || {
+            (now() >= self.start + TAKES).then_some(())
+        })
+        .await;
     }
 
     fn span(&self, kind: char) -> String {

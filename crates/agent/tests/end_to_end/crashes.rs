@@ -9,7 +9,7 @@ use crate::common::bulk::{Server, Trick};
 use crate::common::forward::{Manner, Receiver};
 use crate::common::identity::Hub;
 use crate::common::pod::{Container, now};
-use crate::common::requests::{Request, TAKES};
+use crate::common::requests::{A_MOMENT, Request};
 use crate::common::sidecar::{Setup, Sidecar};
 use crate::common::{http, until};
 
@@ -241,13 +241,15 @@ async fn the_time_without_a_sidecar_is_remembered_over_a_second_crash() {
     service.ago(Duration::from_mins(2)).logrus("started");
     let sidecar = setup.start().await;
     // it began after the sidecar, and has ended
-    let watched = Request::new(1, now());
-    until("the request has ended", async || {
-        (now() >= watched.start + TAKES).then_some(())
-    })
-    .await;
+    let watched = Request::new(1, now() + A_MOMENT);
+    watched.ended().await;
     assert_eq!(sidecar.post_spans(&watched.body()).await.0, 202);
-    let watched = watched.line(&mut service);
+    let line = watched.line(&mut service);
+    // whoever was at work beside it has shown a span by then
+    let later = Request::new(3, watched.start + 260_000_000);
+    later.ended().await;
+    assert_eq!(sidecar.post_spans(&later.body()).await.0, 202);
+    let watched = line;
     elastic.store.has_exactly(&service.written).await;
     let outcome = |id: &str| elastic.store.get(id).unwrap()["emco.attribution.outcome"].clone();
     assert_eq!(

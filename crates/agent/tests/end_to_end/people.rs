@@ -8,7 +8,7 @@ use testkit::faults::{Direction, Fault, FaultProxy, Plan};
 use crate::common::bulk::Server;
 use crate::common::identity::Hub;
 use crate::common::pod::{Container, now};
-use crate::common::requests::{Request, TAKES};
+use crate::common::requests::{A_MOMENT, Request, TAKES};
 use crate::common::sidecar::{Setup, Sidecar};
 use crate::common::{http, until};
 
@@ -41,8 +41,9 @@ impl Scene {
         }
     }
 
-    /// Plays a request that has just ended.
+    /// Plays a request, once it has ended.
     async fn play(&mut self, sidecar: &Sidecar, request: &Request) -> Ids {
+        request.ended().await;
         let (start, end) = (request.access_start(), request.access());
         self.proxy.at(request.start).says(&start, "");
         let line = request.line(&mut self.service);
@@ -60,9 +61,10 @@ impl Scene {
     }
 }
 
-/// A request that ended just now.
+/// A request that begins in a moment: what may have been printed before the sidecar listened can be
+/// anybody's.
 fn request(number: u64) -> Request {
-    Request::new(number, now() - TAKES)
+    Request::new(number, now() + A_MOMENT)
 }
 
 #[tokio::test]
@@ -141,7 +143,7 @@ async fn two_users_of_one_trace_are_nobody() {
         .play(
             &sidecar,
             &Request {
-                start: now(),
+                start: now() + A_MOMENT,
                 ..two
             },
         )
