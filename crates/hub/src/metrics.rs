@@ -94,7 +94,7 @@ impl ClientMetrics {
     /// # Errors
     /// If `registry` has one of the names already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        Ok(Self {
+        let metrics = Self {
             questions: register(
                 registry,
                 IntCounter::new(
@@ -156,7 +156,11 @@ impl ClientMetrics {
                     &["reason"],
                 )?,
             )?,
-        })
+        };
+        for kind in ["person", "conflict", "contradiction", "operation"] {
+            metrics.learned.with_label_values(&[kind]);
+        }
+        Ok(metrics)
     }
 }
 

@@ -79,6 +79,10 @@ pub enum Error {
 }
 
 impl Error {
+    /// Labels of what a server does wrong: counted from 0 on, so that the first time is seen, too.
+    pub(crate) const OF_SERVERS: [&str; 5] =
+        ["not_bulk", "item_count", "http_429", "http_503", "http_5xx"];
+
     /// A bounded name of the reason, for metrics and answers.
     pub const fn label(&self) -> &'static str {
         match self {

@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::error::Error;
+
 /// Figures of all elastic outputs of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -56,6 +58,9 @@ impl Metrics {
                 ]),
             )?,
         };
+        for reason in Error::OF_SERVERS {
+            metrics.failures.with_label_values(&[reason]);
+        }
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.sent_bytes.clone()))?;
         registry.register(Box::new(metrics.failures.clone()))?;

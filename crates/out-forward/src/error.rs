@@ -90,6 +90,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Labels of what a receiver does wrong: counted from 0 on, so that the first time is seen, too.
+    pub(crate) const OF_RECEIVERS: [&str; 5] = [
+        "ack_timeout",
+        "unknown_ack",
+        "closed_inside_answer",
+        "garbage",
+        "closed",
+    ];
+
     /// A bounded name of the reason, for metrics and answers.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -108,6 +117,24 @@ impl Error {
             Self::Closed { .. } => "closed",
             Self::ClosedInside => "closed_inside_answer",
             Self::Io(_) => "io",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_from_0_on_are_labels() {
+        let waited = Duration::ZERO;
+        let errors = [
+            Error::AckTimeout { waited },
+            Error::UnknownAck,
+            Error::ClosedInside,
+        ];
+        for error in errors {
+            assert!(Error::OF_RECEIVERS.contains(&error.label()), "{error}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::error::Error;
+
 /// Figures of all forward outputs of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -32,6 +34,9 @@ impl Metrics {
             ),
             &["reason"],
         )?;
+        for reason in Error::OF_RECEIVERS {
+            failures.with_label_values(&[reason]);
+        }
         let in_flight = IntGauge::new(
             "emco_observer_forward_in_flight_chunks",
             "Chunks sent to forward receivers and not acknowledged yet",

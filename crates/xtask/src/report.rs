@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::demo::{corpus, floors};
 use crate::{child, interrupt, say, workspace};
 
 /// A recording is played at the pace it was made, and then judged.
@@ -16,8 +17,8 @@ const RUN_BOUND: Duration = Duration::from_mins(30);
 /// What `cargo xtask report` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Seeds of the generator.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 3])]
+    /// Seeds of the generator; none if there is no number.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', num_args = 0.., default_values_t = [1, 2, 3])]
     seeds: Vec<u64>,
     /// Only these recordings, by folder name.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Kills of random sidecars in each run.
     #[arg(long, value_name = "N", default_value_t = 0)]
     kill: u32,
+    /// How long a line waits for evidence; 20s is the longest, as good as without a limit.
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    wait: String,
 }
 
 /// Runs everything, one after another, and prints one section a run.
@@ -33,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for (title, arguments) in plan(args)? {
         interrupt::wait(Duration::ZERO)?;
         say::note(format_args!("\n=== {title} ==="));
-        let outcome = once(&arguments, args.kill).with_context(|| format!("play {title}"))?;
+        let outcome = once(&arguments, args).with_context(|| format!("play {title}"))?;
         all_passed &= outcome.pointer("/passed") == Some(&Value::Bool(true));
         say::result(format_args!("{}", section(&title, &outcome)));
     }
@@ -52,15 +56,36 @@ fn plan(args: &Args) -> Result<Vec<(String, Vec<String>)>> {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if args.only.is_empty() || args.only.iter().any(|only| *only == name) {
                 let path = folder.to_string_lossy().into_owned();
-                plan.push((format!("truth/{name}"), vec!["--corpus".to_owned(), path]));
+                plan.push(run_of(args, &format!("truth/{name}"), ["--corpus", &path]));
             }
         }
     }
+    let known = plan.len();
+    ensure!(
+        args.only.is_empty() || known == args.only.len(),
+        "of the recordings named with --only {known} are there"
+    );
     for seed in &args.seeds {
-        let arguments = vec!["--seed".to_owned(), seed.to_string()];
-        plan.push((format!("generated, seed {seed}"), arguments));
+        let title = format!("generated, seed {seed}");
+        plan.push(run_of(args, &title, ["--seed", &seed.to_string()]));
     }
     Ok(plan)
+}
+
+/// Title and arguments of one run. Kills cost coverage; without them the floors are to be reached.
+fn run_of(args: &Args, title: &str, workload: [&str; 2]) -> (String, Vec<String>) {
+    let mut arguments = workload.map(str::to_owned).to_vec();
+    let [kind, what] = workload;
+    let corpus = (kind == "--corpus").then(|| Path::new(what));
+    let origin = corpus::choose(corpus, Some(0), None);
+    if args.kill == 0 && floors::of(&origin, &args.wait).is_some() {
+        arguments.push("--floors".to_owned());
+    }
+    let title = match args.wait.as_str() {
+        "2s" => title.to_owned(),
+        wait => format!("{title}, wait {wait}"),
+    };
+    (title, arguments)
 }
 
 fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -77,12 +102,13 @@ fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// One run's result; a run that failed has one, too.
-fn once(arguments: &[String], kill: u32) -> Result<Value> {
+fn once(arguments: &[String], args: &Args) -> Result<Value> {
     let program = std::env::current_exe().context("find the program that runs")?;
     let mut command = Command::new(program);
     command
         .args(["demo", "--once", "--output", "json", "--kill"])
-        .arg(kill.to_string())
+        .arg(args.kill.to_string())
+        .args(["--wait", &args.wait])
         .args(arguments);
     let (_, text) = child::captured("demo --once", &mut command, RUN_BOUND)?;
     serde_json::from_str(&text).context("understand the result of the demo")
@@ -124,6 +150,10 @@ fn section(title: &str, outcome: &Value) -> String {
                 text += &row(&format!("– {bin} open"), score);
             }
         }
+    }
+    let missed = outcome.pointer("/floors_missed").and_then(Value::as_array);
+    for floor in missed.into_iter().flatten().filter_map(Value::as_str) {
+        text.extend(["\nFloor missed: ", floor, "\n"]);
     }
     text += "\n| sidecar | CPU s | lines | spans | peak RSS KiB | first read ms |\n|---|---|---|---|---|---|\n";
     let sidecars = outcome.pointer("/sidecars").and_then(Value::as_array);
@@ -185,6 +215,39 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn args(wait: &str, kill: u32) -> Args {
+        Args {
+            seeds: Vec::new(),
+            only: Vec::new(),
+            kill,
+            wait: wait.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_has_floors_is_held_to_them_unless_sidecars_are_killed() {
+        let has = |args: &Args, workload| {
+            let (_, arguments) = run_of(args, "a", workload);
+            arguments.contains(&"--floors".to_owned())
+        };
+        assert!(has(&args("2s", 0), ["--seed", "3"]));
+        assert!(has(&args("2s", 0), ["--corpus", "a/truth/traced"]));
+        assert!(!has(&args("2s", 0), ["--corpus", "a/truth/calm"]));
+        assert!(!has(&args("2s", 20), ["--corpus", "a/truth/traced"]));
+        assert_eq!(run_of(&args("2s", 0), "a", ["--seed", "3"]).0, "a");
+        assert_eq!(
+            run_of(&args("20s", 0), "a", ["--seed", "3"]).0,
+            "a, wait 20s"
+        );
+    }
+
+    #[test]
+    fn a_recording_that_is_not_there_is_said() {
+        let mut args = args("2s", 0);
+        args.only = vec!["no such recording".to_owned()];
+        assert!(plan(&args).is_err());
+    }
+
     #[test]
     fn a_section_shows_totals_services_and_bins() {
         let group = json!({
@@ -196,7 +259,7 @@ mod tests {
         let empty = json!({ "request_lines": { "total": 0 }, "background_lines": { "total": 0 } });
         score["by_open_requests"] = json!({ "1-5": group, "6-10": empty });
         let outcome = json!({
-            "passed": false, "kills": 2,
+            "passed": false, "kills": 2, "floors_missed": ["clm: too few"],
             "lines": { "written": 200, "lost": 0, "stored_twice": 0 },
             "latency_ms": { "p50": 2300.4, "p99": 2600.0 },
             "spans": { "received": 7 },
@@ -217,6 +280,7 @@ mod tests {
         );
         assert!(text.contains("| – 1-5 open | 200 |"), "{text}");
         assert!(!text.contains("6-10"), "{text}");
+        assert!(text.contains("\nFloor missed: clm: too few\n"), "{text}");
         assert!(
             text.contains("| clm | 0.12 | 0.10 | 0.02 | 1024 | 0.2 |"),
             "{text}"

@@ -10,6 +10,7 @@
 //! | `secrets` | what must not leave the pod |
 //! | `traces` | spans to a receiver that hangs, lies, breaks off and refuses |
 //! | `command` | what an operator types and reads |
+//! | `operations` | what the page for operators names |
 //! | `totals` | what is counted of requests, lines and calls |
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ mod command;
 mod crashes;
 mod destinations;
 mod lines;
+mod operations;
 mod own_log;
 mod people;
 mod reload;

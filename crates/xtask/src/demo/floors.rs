@@ -6,21 +6,26 @@
 
 use std::path::Path;
 
-use testkit::truth::{Attribution, RequestLines};
+use testkit::truth::{Attribution, Group};
 
 use super::corpus::Origin;
 
-/// Least coverage of the request lines of one service.
+/// The longest time that a sidecar lets a line wait: what has not come by then never comes.
+pub(crate) const LONGEST_WAIT: &str = "20s";
+
+/// Least coverage of the lines of one service.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Floor {
     /// The service.
     pub(crate) service: &'static str,
     /// Only lines printed while so many of its requests were open; all lines if there is none.
     pub(crate) open: Option<&'static str>,
-    /// Least share of exact lines, in percent.
+    /// Least share of exact request lines, in percent; 0 where that is not judged.
     pub(crate) exact: f64,
     /// Least share of exact lines whose person is right, too, in percent, if that is judged.
     pub(crate) user: Option<f64>,
+    /// Least share of background lines that are marked so, in percent, if that is judged.
+    pub(crate) marked: Option<f64>,
 }
 
 const fn floor(service: &'static str, exact: f64) -> Floor {
@@ -29,6 +34,7 @@ const fn floor(service: &'static str, exact: f64) -> Floor {
         open: None,
         exact,
         user: None,
+        marked: None,
     }
 }
 
@@ -51,6 +57,12 @@ pub(crate) const TRACED: &[Floor] = &[
     floor("dcm", 75.0),
 ];
 
+/// Of `truth/traced` where lines wait as long as they can.
+pub(crate) const PATIENT: &[Floor] = &[Floor {
+    marked: Some(99.0),
+    ..floor("dcm", 0.0)
+}];
+
 /// Of the generator.
 pub(crate) const GENERATED: &[Floor] = &[
     by_open("1-5", 86.0, 70.0),
@@ -60,11 +72,14 @@ pub(crate) const GENERATED: &[Floor] = &[
     floor("rsync", 50.0),
 ];
 
-/// The floors of a workload; nothing where none were set.
-pub(crate) fn of(origin: &Origin) -> Option<&'static [Floor]> {
+/// The floors of a workload whose lines wait so long; nothing where none were set.
+pub(crate) fn of(origin: &Origin, wait: &str) -> Option<Vec<Floor>> {
     match origin {
-        Origin::Generated(_) => Some(GENERATED),
-        Origin::Recorded(path) if path.ends_with(Path::new("truth/traced")) => Some(TRACED),
+        Origin::Generated(_) => Some(GENERATED.to_vec()),
+        Origin::Recorded(path) if path.ends_with(Path::new("truth/traced")) => {
+            let patient = if wait == LONGEST_WAIT { PATIENT } else { &[] };
+            Some([TRACED, patient].concat())
+        }
         Origin::Recorded(_) => None,
     }
 }
@@ -77,15 +92,31 @@ pub(crate) fn missed(floors: &[Floor], attribution: &Attribution) -> Vec<String>
 
 impl Floor {
     fn missed(&self, attribution: &Attribution) -> Vec<String> {
-        let place = self.place();
-        let lines = self.lines(attribution).filter(|lines| lines.total > 0);
-        let Some(lines) = lines else {
-            return vec![format!("{place}: there is no request line to measure")];
+        let group = self.group(attribution).unwrap_or_default();
+        let (request, background) = (group.request_lines, group.background_lines);
+        let measured = match self.marked {
+            Some(_) => background.total,
+            None => request.total,
         };
-        let says = |what, part, least| self.says(what, part, lines.total, least);
-        let exact = says("are exact", lines.exact, Some(self.exact));
-        let user = says("have their person", lines.user_exact, self.user);
-        exact.into_iter().chain(user).collect()
+        if measured == 0 {
+            return vec![format!("{}: there is no line to measure", self.place())];
+        }
+        let requests = |what, part, least| self.says(what, part, request.total, least);
+        let said = [
+            requests("request lines are exact", request.exact, Some(self.exact)),
+            requests(
+                "request lines have their person",
+                request.user_exact,
+                self.user,
+            ),
+            self.says(
+                "background lines are marked",
+                background.marked,
+                background.total,
+                self.marked,
+            ),
+        ];
+        said.into_iter().flatten().collect()
     }
 
     #[expect(
@@ -96,17 +127,17 @@ impl Floor {
         let share = part as f64 * 100.0 / total as f64;
         let least = least.filter(|least| share < *least)?;
         Some(format!(
-            "{}: {share:.2} % of {total} request lines {what}, {:.2} points below the floor of {least} %",
+            "{}: {share:.2} % of {total} {what}, {:.2} points below the floor of {least} %",
             self.place(),
             least - share,
         ))
     }
 
-    fn lines(&self, attribution: &Attribution) -> Option<RequestLines> {
+    fn group(&self, attribution: &Attribution) -> Option<Group> {
         let service = attribution.by_service.get(self.service)?;
         match self.open {
-            None => Some(service.all.request_lines),
-            Some(open) => Some(service.by_open_requests.get(open)?.request_lines),
+            None => Some(service.all),
+            Some(open) => service.by_open_requests.get(open).copied(),
         }
     }
 
@@ -121,7 +152,7 @@ impl Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use testkit::truth::Group;
+    use testkit::truth::{BackgroundLines, RequestLines};
 
     /// Everything just at its floor, in thousandths.
     #[expect(
@@ -193,7 +224,7 @@ mod tests {
     fn what_was_not_measured_has_reached_nothing() {
         let said = missed(TRACED, &Attribution::default());
         assert_eq!(said.len(), TRACED.len());
-        assert!(said.iter().all(|said| said.contains("no request line")));
+        assert!(said.iter().all(|said| said.contains("no line to measure")));
     }
 
     #[test]
@@ -214,10 +245,34 @@ mod tests {
 
     #[test]
     fn only_workloads_that_were_measured_have_floors() {
-        let recorded = |path: &str| of(&Origin::Recorded(path.into()));
-        assert_eq!(recorded("corpus/truth/traced"), Some(TRACED));
-        assert_eq!(recorded("corpus/truth/calm"), None);
-        assert_eq!(recorded("corpus/emco/traced"), None);
-        assert_eq!(of(&Origin::Generated(3)), Some(GENERATED));
+        let recorded = |path: &str, wait| of(&Origin::Recorded(path.into()), wait);
+        assert_eq!(
+            recorded("corpus/truth/traced", "2s").as_deref(),
+            Some(TRACED)
+        );
+        assert_eq!(recorded("corpus/truth/calm", "2s"), None);
+        assert_eq!(recorded("corpus/emco/traced", "2s"), None);
+        assert_eq!(of(&Origin::Generated(3), "2s").as_deref(), Some(GENERATED));
+        let patient = recorded("corpus/truth/traced", LONGEST_WAIT).unwrap();
+        assert_eq!(patient, [TRACED, PATIENT].concat());
+    }
+
+    #[test]
+    fn background_lines_that_are_not_marked_are_told() {
+        let said = |marked| {
+            let mut attribution = Attribution::default();
+            let dcm = attribution.by_service.entry("dcm".to_owned()).or_default();
+            dcm.all.background_lines = BackgroundLines {
+                total: 1000,
+                marked,
+                wrong: 0,
+            };
+            missed(PATIENT, &attribution)
+        };
+        assert_eq!(said(990), [""; 0]);
+        let expected = "dcm: 98.90 % of 1000 background lines are marked, \
+                        0.10 points below the floor of 99 %";
+        assert_eq!(said(989), [expected]);
+        assert_eq!(missed(PATIENT, &Attribution::default()).len(), 1);
     }
 }

@@ -14,7 +14,7 @@ mod beside;
 pub(crate) mod build;
 pub(crate) mod corpus;
 pub(crate) mod exposition;
-mod floors;
+pub(crate) mod floors;
 mod judge;
 mod kills;
 pub(crate) mod lab;
@@ -48,7 +48,7 @@ use crate::say;
 /// Runs the demo.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let origin = corpus::choose_here(args.corpus.as_deref(), args.seed);
-    let floors = floors::of(&origin).filter(|_| args.floors);
+    let floors = floors::of(&origin, &args.wait).filter(|_| args.floors);
     ensure!(
         floors.is_some() || !args.floors,
         "there are no floors for this recording: leave out --floors"
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     run.play()?;
     let mut outcome = run.finish(workload)?;
-    outcome.hold_to(floors.unwrap_or_default());
+    outcome.hold_to(&floors.unwrap_or_default());
     print(&outcome, args.output)?;
     Ok(if outcome.passed {
         folder.discard();

@@ -29,8 +29,9 @@ use crate::{interrupt, say};
 
 const TICK: Duration = Duration::from_millis(50);
 const NOTE_EVERY: Duration = Duration::from_secs(10);
-/// How long nothing may arrive before what is missing counts as lost.
-const QUIET_BOUND: Duration = Duration::from_secs(20);
+/// How long nothing may arrive before what is missing counts as lost: twice as long as a line may wait
+/// for evidence.
+const QUIET_BOUND: Duration = Duration::from_secs(40);
 /// How long the lanes may take to become level after the last line.
 const LEVEL_BOUND: Duration = Duration::from_mins(5);
 const FETCH_PAUSE: Duration = Duration::from_millis(500);

@@ -187,7 +187,7 @@ fn a_missed_floor_fails_the_run_and_is_said() {
     outcome.hold_to(floors::TRACED);
     assert!(!outcome.passed);
     let text = table::render(&outcome);
-    let missed = "! floor missed: orchestrator with 1-5 requests open: there is no request line";
+    let missed = "! floor missed: orchestrator with 1-5 requests open: there is no line";
     assert!(
         text.contains(missed) && text.trim_end().ends_with("FAILED"),
         "{text}"

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use decode::{FactBuf, facts};
-use model::line::Dialect;
+use decode::{FactBuf, Flaw, Framed, facts, flaws};
+use model::line::{Dialect, Extent};
 use model::record::{Field, Key, Record, Value};
 use rmpv::Value as Packed;
 use serde_json::value::RawValue;
@@ -20,6 +20,7 @@ pub(crate) fn run(data: &[u8]) {
     let rendered = Rendered::new(text, zone);
     assert_fields(&rendered.record, text);
     assert_whole(&rendered.record, text);
+    assert_flaws(&rendered.record, text);
     assert_same(&rendered);
     let mut buffer = FactBuf::default();
     facts(&rendered.record, text, ARRIVAL, &mut buffer);
@@ -66,6 +67,35 @@ fn assert_whole(record: &Record, text: &[u8]) {
         String::from_utf8_lossy(message.unwrap_or_default()),
         String::from_utf8_lossy(&text[..end])
     );
+}
+
+/// What is wrong with the bytes is said, and nothing else.
+fn assert_flaws(record: &Record, text: &[u8]) {
+    let extent = Extent {
+        offset: 0,
+        bytes: u32::try_from(text.len()).unwrap_or(u32::MAX),
+    };
+    let line = Framed {
+        extents: &[(0, extent)],
+        time: ARRIVAL,
+        stream: record.stream,
+        text,
+        partial: false,
+        split: false,
+    };
+    let mut found = Vec::new();
+    flaws(&line, record, &mut |flaw| found.push(flaw));
+    let is_found = |flaw| found.contains(&flaw);
+    let is_text = std::str::from_utf8(text).is_ok();
+    assert_eq!(is_found(Flaw::InvalidUtf8), !is_text);
+    let is_unknown = record.dialect == Dialect::Unknown;
+    if is_unknown || is_found(Flaw::Nul) {
+        assert_eq!(is_found(Flaw::Nul), text.contains(&0));
+    }
+    if is_found(Flaw::BrokenJson) {
+        assert!(is_unknown && text.starts_with(b"{"));
+    }
+    assert!(!is_found(Flaw::Split) && !is_found(Flaw::Partial));
 }
 
 fn value<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> Option<&'a [u8]> {

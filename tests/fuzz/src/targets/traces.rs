@@ -2,6 +2,7 @@
 
 use in_spans::{SpanRun, SpanScratch};
 use model::ids::{SpanId, TraceId};
+use model::span::Span;
 use model::verdict::{User, UserSource};
 use out_otlp::{Batch, Lookup, NoiseSettings, Request, Route, Rules, Words};
 
@@ -24,7 +25,7 @@ const PLACE: u8 = b'^';
 struct Known;
 
 impl Lookup for Known {
-    fn person(&self, _: TraceId) -> Option<User> {
+    fn person(&self, _: &Span<'_>) -> Option<User> {
         Some(User {
             id: "ann".into(),
             source: UserSource::Gateway,
