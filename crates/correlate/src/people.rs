@@ -11,10 +11,10 @@
 //!                                                    ├──── …      not hers: nobody said how it ends
 //! ```
 //!
-//! Somebody else may use the trace at the same time, and the proxy's record of them comes later,
-//! when they are done. Where that would be known ([`TraceUser::exclusive`]), all that lies inside is
-//! hers; elsewhere only what begins and ends with her request, because the record of anybody else's
-//! that ended then would be here as well.
+//! Somebody else may use the trace at the same time: around the proxy, or with a record that comes
+//! when they are done. Where that cannot be ([`TraceUser::exclusive`]), all that lies inside is hers;
+//! elsewhere only what begins and ends with her request, because the record of anybody else's that
+//! ended then would be here as well.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -136,8 +136,7 @@ impl Made {
         let inside = self.from <= from.saturating_add(error)
             && (to <= self.until.saturating_add(error) || self.until == u64::MAX);
         let all_of_it = from <= self.from.saturating_add(error)
-            && self.until <= to.saturating_add(error)
-            && self.until != u64::MAX;
+            && (self.until <= to.saturating_add(error) || self.until == u64::MAX);
         inside && (self.exclusive || all_of_it)
     }
 }
@@ -216,6 +215,19 @@ mod tests {
             assert_eq!(of(&people, 1500, 1600), Some("alice"));
             assert_eq!(of(&people, 3000, RUNS), None);
         }
+    }
+
+    #[test]
+    fn a_request_that_runs_is_what_began_with_it_unless_nobody_else_can_be_there() {
+        let people = people(&[said("alice", 1000, RUNS, false)]);
+        assert_eq!(of(&people, 1008, RUNS), Some("alice"));
+        assert_eq!(
+            of(&people, 1008, 1500),
+            Some("alice"),
+            "the end is not told yet"
+        );
+        assert_eq!(of(&people, 1500, 1600), None);
+        assert_eq!(of(&people, 500, RUNS), None);
     }
 
     #[test]

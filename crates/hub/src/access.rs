@@ -110,7 +110,7 @@ pub(crate) fn read(line: &[u8], at_begin: bool) -> Result<Option<Record>, serde_
     };
     let at = line.start();
     let statement = Statement {
-        exclusive: line.made(trace) || begins && matches!(claim, Claim::User(_)),
+        exclusive: line.made(trace),
         claim,
         at: at.unwrap_or_default(),
         until: match at {

@@ -30,8 +30,8 @@ pub struct TraceUser {
     /// When the proxy was done with it; [`TraceUser::RUNS`] while it is not, and `at` where that was
     /// not told.
     pub until: UnixNanos,
-    /// Whether somebody else who used the trace meanwhile would be known: the proxy named its requests
-    /// when they began, or it made the trace itself, so that nobody knew the id before.
+    /// Whether nobody else can have used the trace meanwhile: the proxy made its id for this request, so
+    /// that nobody knew it before.
     pub exclusive: bool,
 }
 

@@ -47,7 +47,8 @@ impl Hub {
     pub(crate) fn gateway_says(&self, trace: &str, user: &str) {
         let line = serde_json::json!({
             "access_log_type": "DownstreamStart", "start_time": "2020-01-01T00:00:00.000Z",
-            "method": "POST", "path": "/v2/projects", "x_b3_traceid": trace, "user_jwt": user,
+            "method": "POST", "path": "/v2/projects", "x_b3_traceid": trace, "x_b3_spanid": &trace[16..],
+            "user_jwt": user,
         });
         let summary = self.server.tell_access_log(line.to_string().as_bytes());
         assert_eq!(summary.unreadable + summary.without_claim, 0);

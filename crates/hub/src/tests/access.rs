@@ -96,7 +96,7 @@ fn a_beginning_names_somebody_and_an_end_without_a_user_nobody() {
         );
         // something in front of the gateway proves the header
         let alice = Claim::User(user("alice"));
-        assert_eq!(statement(&begun, true), (alice, 1000, u64::MAX, true));
+        assert_eq!(statement(&begun, true), (alice, 1000, u64::MAX, false));
     }
     let undated = r#"{"log_type":"DownstreamStart","trace_id":"a1","x_user_id":"alice"}"#;
     assert_eq!(statement(undated, true).2, 0, "it does not run for ever");
