@@ -15,6 +15,7 @@
 //! ```
 //! Masks are bit sets over entry indices (at most 128) and goroutine ids (at most 64).
 
+use memchr::arch::all::{is_equal, is_prefix};
 use model::line::{NameKey, Site};
 
 use crate::sections::section;
@@ -154,7 +155,10 @@ impl CallMap {
         let find = |function: &str| {
             let behind = self.sites.get(from..).unwrap_or_default().iter();
             let mut here = behind.take_while(|(line, _)| *line == site.line);
-            let own = |own: &Statement| own.function == function && own.file == site.file;
+            let own = |own: &Statement| {
+                is_equal(own.function.as_bytes(), function.as_bytes())
+                    && is_equal(own.file.as_bytes(), site.file.as_bytes())
+            };
             here.find(|(_, statement)| own(statement))
                 .map(|(_, statement)| statement.reach)
         };
@@ -170,7 +174,7 @@ impl CallMap {
     pub fn text(&self, message: &str) -> Option<Reach> {
         self.texts
             .iter()
-            .filter(|(text, _)| message.starts_with(text))
+            .filter(|(text, _)| is_prefix(message.as_bytes(), text.as_bytes()))
             .map(|(_, reach)| *reach)
             .reduce(|one, other| Reach {
                 entries: one.entries | other.entries,

@@ -244,7 +244,9 @@ impl<T> Census<T> {
     }
 
     fn key(&mut self, method: &str, path: &str) -> u64 {
-        let path = path.split('?').next().unwrap_or_default();
+        let path = path.as_bytes();
+        let end = memchr::memchr(b'?', path).unwrap_or(path.len());
+        let path = path.get(..end).unwrap_or_default();
         self.name.clear();
         self.name.extend_from_slice(method.as_bytes());
         self.name.push(b' ');
@@ -273,11 +275,11 @@ impl Line {
 }
 
 /// Appends `path` without its percent escapes: span names have none.
-fn unescape(path: &str, out: &mut Vec<u8>) {
-    if !path.contains('%') {
-        return out.extend_from_slice(path.as_bytes());
+fn unescape(path: &[u8], out: &mut Vec<u8>) {
+    if memchr::memchr(b'%', path).is_none() {
+        return out.extend_from_slice(path);
     }
-    let mut rest = path.as_bytes();
+    let mut rest = path;
     while let Some((byte, tail)) = rest.split_first() {
         let escaped = tail.first_chunk().filter(|_| *byte == b'%');
         let decoded = escaped.and_then(|pair: &[u8; 2]| {

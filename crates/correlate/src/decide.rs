@@ -58,7 +58,7 @@ pub(crate) fn printed(
 
 /// Every origin that is still possible, and the strongest exclusion that was needed.
 fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>, Rule) {
-    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(4);
     let mut rule = Rule::Time;
     let mut struck = |by: Rule| {
         if strength(by) > strength(rule) {

@@ -2,6 +2,8 @@
 //!
 //! A path that no entry serves has no route: raw paths never become names.
 
+use memchr::memchr;
+
 use crate::callmap::{CallMap, Entry};
 
 /// Path of EMCO's own metrics, which every service serves.
@@ -130,26 +132,28 @@ impl Routes {
 
     /// The route that serves `method` on `path` (query ignored); case is ignored, too.
     pub fn http(&self, method: &str, path: &str) -> Option<Route> {
-        let path = path.split('?').next().unwrap_or_default();
-        self.walk(0, path.split('/'), method)
+        let path = path.as_bytes();
+        let path = memchr(b'?', path).map_or(Some(path), |end| path.get(..end))?;
+        self.walk(0, Some(path), method)
     }
 
     /// The route behind the remaining segments; a literal goes before a parameter.
-    fn walk<'a>(
-        &self,
-        at: usize,
-        mut rest: impl Iterator<Item = &'a str> + Clone,
-        method: &str,
-    ) -> Option<Route> {
+    fn walk(&self, at: usize, rest: Option<&[u8]>, method: &str) -> Option<Route> {
         let node = self.nodes.get(at)?;
-        let Some(segment) = rest.next() else {
+        let Some(rest) = rest else {
             let serves =
                 |(own, _): &&(&str, Route)| *own == "*" || own.eq_ignore_ascii_case(method);
             return node.routes.iter().find(serves).map(|(_, route)| *route);
         };
+        let (segment, rest) = match memchr(b'/', rest) {
+            Some(slash) => (rest.get(..slash)?, rest.get(slash + 1..)),
+            None => (rest, None),
+        };
         let mut literals = node.literals.iter();
-        let literal = literals.find(|(literal, _)| literal.eq_ignore_ascii_case(segment));
-        let found = literal.and_then(|(_, next)| self.walk(*next, rest.clone(), method));
+        let literal = literals.find(|(literal, _)| {
+            literal.len() == segment.len() && literal.as_bytes().eq_ignore_ascii_case(segment)
+        });
+        let found = literal.and_then(|(_, next)| self.walk(*next, rest, method));
         found.or_else(|| {
             let next = node.parameter.filter(|_| !segment.is_empty())?;
             self.walk(next, rest, method)

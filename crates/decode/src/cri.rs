@@ -4,7 +4,7 @@
 //! piece. Runtimes may add tags after the first, separated by colons; they are skipped.
 
 use model::line::Stream;
-use model::time::UnixNanos;
+use model::time::{TimeReader, UnixNanos};
 
 /// Longest header that is recognised, in bytes: time (35), stream, tag and three spaces, with room
 /// for further tags.
@@ -25,9 +25,14 @@ pub struct Header {
 
 /// Reads the header of one physical line; `None` if the line is not in the format.
 pub fn header(line: &[u8]) -> Option<Header> {
+    next_header(line, &mut TimeReader::default())
+}
+
+/// The header of the line behind those that `times` has read.
+pub(crate) fn next_header(line: &[u8], times: &mut TimeReader) -> Option<Header> {
     let head = line.get(..HEADER_BYTES_MAX).unwrap_or(line);
     let space = memchr::memchr(b' ', head)?;
-    let time = UnixNanos::parse_rfc3339(head.get(..space)?)?;
+    let time = times.read(head.get(..space)?)?;
     let rest = head.get(space + 1..)?;
     let stream = match rest.get(..7)? {
         b"stdout " => Stream::Stdout,

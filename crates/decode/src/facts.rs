@@ -40,7 +40,7 @@ impl<'a> FactBuf<'a> {
             return;
         }
         if self.names.capacity() == 0 {
-            self.names.reserve_exact(NAMES_MAX / 2);
+            self.names = Vec::with_capacity(NAMES_MAX / 2);
         }
         self.names.push(name);
     }

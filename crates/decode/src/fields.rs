@@ -1,6 +1,7 @@
 //! Writes fields into a record: masked where needed, valid UTF-8 always, no key twice.
 
 use model::record::{Field, Key, Range, Record, Value};
+use model::time::{TimeReader, UnixNanos};
 
 use crate::json::{Escapes, range, unescape};
 use crate::secrets;
@@ -16,6 +17,7 @@ const KEEP_BYTES: usize = 64 << 10;
 pub(crate) struct Buffers {
     free: Vec<Field>,
     plain: Vec<u8>,
+    times: TimeReader,
 }
 
 /// A record being written.
@@ -32,6 +34,11 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The RFC 3339 time that is written there.
+    pub(crate) fn read_time(&mut self, place: Range) -> Option<UnixNanos> {
+        self.buffers.times.read(place.of(self.text))
+    }
+
     pub(crate) fn new(text: &'a [u8], record: &'a mut Record, buffers: &'a mut Buffers) -> Self {
         buffers.free.clear();
         buffers.plain.shrink_to(KEEP_BYTES);

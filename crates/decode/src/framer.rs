@@ -16,7 +16,7 @@
 //! `record_bytes_max` (the rest of a line is never collected: it is cut as it comes).
 
 use model::line::{Extent, Stream};
-use model::time::UnixNanos;
+use model::time::{TimeReader, UnixNanos};
 
 use crate::cri;
 use crate::settings::{Format, FramerSettings};
@@ -54,6 +54,7 @@ pub struct Framer {
     /// File and offset of the next byte.
     position: Option<(u32, u64)>,
     slots: [Slot; 3],
+    times: TimeReader,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,7 @@ impl Framer {
             head: Vec::new(),
             line: None,
             position: None,
+            times: TimeReader::default(),
             slots: [
                 slot(Stream::Stdout),
                 slot(Stream::Stderr),
@@ -199,7 +201,7 @@ impl Framer {
         let ended = last || content.len() < run.len();
         let (slot, time, partial, skip) = match self.settings.format {
             Format::Plain(stream) => (stream as usize, now, false, 0),
-            Format::Cri => match cri::header(content) {
+            Format::Cri => match cri::next_header(content, &mut self.times) {
                 Some(header) if ended || ends_with_space(content, header.bytes) => (
                     header.stream as usize,
                     header.time,

@@ -170,7 +170,7 @@ fn level(fields: &mut Fields<'_>, member: &Member) -> bool {
 }
 
 fn time(fields: &mut Fields<'_>, member: &Member) -> bool {
-    let Some(time) = UnixNanos::parse_rfc3339(member.value.of(fields.text)) else {
+    let Some(time) = fields.read_time(member.value) else {
         return false;
     };
     fields.record.time = time;

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use memchr::arch::all::is_equal;
+
 /// What a key's value becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -278,7 +280,7 @@ impl Table {
         loop {
             let index = usize::from(*self.slots.get(slot)?);
             let entry = self.entries.get(index.checked_sub(1)?)?;
-            if entry.key.as_bytes() == key {
+            if is_equal(entry.key.as_bytes(), key) {
                 return Some(entry);
             }
             slot = (slot + 1) & (SLOTS - 1);

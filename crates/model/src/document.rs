@@ -105,17 +105,49 @@ pub trait Visitor {
 }
 
 /// Appends `bytes` in moves of fixed sizes, which the compiler inlines: encoders append mostly a few
-/// bytes at a time, and calling a C library's `memcpy` for each costs more than the copy. The last
-/// two moves overlap, so that every length needs few of them.
+/// bytes at a time, and calling a C library's `memcpy` for each costs more than the copy. Beginning
+/// and end are taken whole and overlap; what is too long is cut off again.
 #[inline]
 pub fn push_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    let end = out.len() + bytes.len();
     match bytes.len() {
-        0..4 => bytes.iter().for_each(|byte| out.push(*byte)),
-        4..8 => push_blocks::<4>(out, bytes),
-        8..16 => push_blocks::<8>(out, bytes),
-        16..64 => push_blocks::<16>(out, bytes),
+        0 => {}
+        1..4 => {
+            let [middle, last] = [bytes.len() / 2, bytes.len() - 1];
+            let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or(0)) << (8 * at);
+            out.extend_from_slice(&(byte(0) | byte(middle) | byte(last)).to_le_bytes());
+        }
+        4..8 => {
+            if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+                let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+                let whole = first | last << (8 * (bytes.len() - 4));
+                out.extend_from_slice(&whole.to_le_bytes());
+            }
+        }
+        8..16 => {
+            if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+                let [first, last] = [first, last].map(|half| u128::from(u64::from_le_bytes(*half)));
+                let whole = first | last << (8 * (bytes.len() - 8));
+                out.extend_from_slice(&whole.to_le_bytes());
+            }
+        }
+        16..32 => push_ends::<16>(out, bytes),
+        32..64 => push_ends::<32>(out, bytes),
         64..1024 => push_blocks::<64>(out, bytes),
         _ => out.extend_from_slice(bytes),
+    }
+    out.truncate(end);
+}
+
+/// Appends `HALF` to twice as many bytes.
+#[inline]
+fn push_ends<const HALF: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<HALF>(), bytes.last_chunk::<HALF>()) {
+        out.reserve(2 * HALF);
+        let start = out.len();
+        out.extend_from_slice(first);
+        out.truncate(start + bytes.len() - HALF);
+        out.extend_from_slice(last);
     }
 }
 

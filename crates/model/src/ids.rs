@@ -82,11 +82,32 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
+/// The hex digits of bytes, a multiple of 4 of them.
+#[inline]
 fn hex<const BYTES: usize>(bytes: &[u8; BYTES]) -> [[u8; 2]; BYTES] {
-    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
+    const { assert!(BYTES.is_multiple_of(4)) };
+    let mut out = [[0; 2]; BYTES];
+    let (groups, _) = bytes.as_chunks::<4>();
+    let (places, _) = out.as_chunks_mut::<4>();
+    for (group, place) in groups.iter().zip(places) {
+        let digits = eight_digits(u32::from_be_bytes(*group)).to_be_bytes();
+        let (pairs, _) = digits.as_chunks::<2>();
+        place.copy_from_slice(pairs);
+    }
+    out
+}
+
+/// The eight hex digits of a number, the first one in the highest byte: each half byte gets a byte
+/// of its own, and what is above 9 is moved on to the letters.
+#[inline]
+fn eight_digits(value: u32) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let spread = u64::from(value);
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((spread + ONES * 6) >> 4) & ONES;
+    spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)
 }
 
 /// The text of a [`DocumentId`], without an allocation.
@@ -102,6 +123,7 @@ impl IdText {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
+    #[inline]
     fn push(&mut self, text: &[u8]) {
         let end = self.length + text.len();
         if let Some(place) = self.bytes.get_mut(self.length..end) {
@@ -178,6 +200,16 @@ mod tests {
     fn a_short_trace_id_is_padded_on_the_left() {
         let id = TraceId::parse(b"48485a3953bb6124").unwrap();
         assert_eq!(id.to_string(), "000000000000000048485a3953bb6124");
+    }
+
+    #[test]
+    fn every_byte_has_its_two_digits() {
+        for byte in 0..=255_u8 {
+            let id = TraceId(std::array::from_fn(|place| {
+                byte.wrapping_add(u8::try_from(place).unwrap())
+            }));
+            assert_eq!(id.hex().as_flattened(), id.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -54,48 +54,7 @@ impl UnixNanos {
     /// Reads an RFC 3339 time with 0 to 9 fractional digits and a zone (`Z`, `±hh:mm` or `±hhmm`).
     /// `None` for anything else, for times before 1970 and for impossible dates.
     pub fn parse_rfc3339(text: &[u8]) -> Option<Self> {
-        let [
-            y1,
-            y2,
-            y3,
-            y4,
-            b'-',
-            month @ ..,
-            b'T',
-            h1,
-            h2,
-            b':',
-            m1,
-            m2,
-            b':',
-            s1,
-            s2,
-        ] = text.first_chunk::<19>()?
-        else {
-            return None;
-        };
-        let [o1, o2, b'-', d1, d2] = month else {
-            return None;
-        };
-        let two = |tens: &u8, ones: &u8| digits(&[*tens, *ones]);
-        let seconds = civil_seconds(
-            i64::try_from(digits(&[*y1, *y2, *y3, *y4])?).ok()?,
-            two(o1, o2)?,
-            two(d1, d2)?,
-            two(h1, h2)?,
-            two(m1, m2)?,
-            two(s1, s2)?,
-        )?;
-        let mut rest = text.get(19..)?;
-        let mut nanos = 0;
-        if let Some(fraction) = rest.strip_prefix(b".") {
-            (nanos, rest) = fraction_nanos(fraction)?;
-        }
-        let offset = zone_seconds(rest)?;
-        let seconds = u64::try_from(seconds - offset).ok()?;
-        Some(Self(
-            seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
-        ))
+        TimeReader::default().read(text)
     }
 
     /// Seconds since the epoch of a civil UTC time; `None` for impossible dates and before 1970.
@@ -107,7 +66,15 @@ impl UnixNanos {
         minute: u64,
         second: u64,
     ) -> Option<Self> {
-        let seconds = u64::try_from(civil_seconds(year, month, day, hour, minute, second)?).ok()?;
+        let small = |part: u64| u32::try_from(part).ok();
+        let seconds = civil_seconds(
+            u32::try_from(year).ok()?,
+            small(month)?,
+            small(day)?,
+            small(hour)?,
+            small(minute)?,
+            small(second)?,
+        )?;
         Some(Self(seconds.checked_mul(1_000_000_000)?))
     }
 
@@ -138,6 +105,77 @@ impl UnixNanos {
     }
 }
 
+/// Reads times that are written nearly in order: the seconds of the one before are not read again.
+#[derive(Clone, Debug, Default)]
+pub struct TimeReader {
+    /// What was written up to the seconds, and how many since the epoch that is without a zone.
+    last: Option<([u8; SECONDS_BYTES], u64)>,
+}
+
+/// Length of `YYYY-MM-DDTHH:MM:SS`.
+const SECONDS_BYTES: usize = 19;
+
+impl TimeReader {
+    /// As [`UnixNanos::parse_rfc3339`].
+    pub fn read(&mut self, text: &[u8]) -> Option<UnixNanos> {
+        let (front, rest) = text.split_first_chunk()?;
+        let seconds = match &self.last {
+            Some((last, seconds)) if last == front => *seconds,
+            _ => self.last.insert((*front, written_seconds(front)?)).1,
+        };
+        behind_seconds(seconds, rest)
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS` as seconds since the epoch, as if it was UTC.
+fn written_seconds(text: &[u8; SECONDS_BYTES]) -> Option<u64> {
+    let [
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        month @ ..,
+        b'T',
+        h1,
+        h2,
+        b':',
+        m1,
+        m2,
+        b':',
+        s1,
+        s2,
+    ] = text
+    else {
+        return None;
+    };
+    let [o1, o2, b'-', d1, d2] = month else {
+        return None;
+    };
+    civil_seconds(
+        two(*y1, *y2)? * 100 + two(*y3, *y4)?,
+        two(*o1, *o2)?,
+        two(*d1, *d2)?,
+        two(*h1, *h2)?,
+        two(*m1, *m2)?,
+        two(*s1, *s2)?,
+    )
+}
+
+/// The time whose fraction and zone are `rest`.
+fn behind_seconds(seconds: u64, mut rest: &[u8]) -> Option<UnixNanos> {
+    let mut nanos = 0;
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        (nanos, rest) = fraction_nanos(fraction)?;
+    }
+    let seconds = match rest {
+        b"Z" => seconds,
+        _ => seconds.checked_add_signed(-zone_seconds(rest)?)?,
+    };
+    let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?;
+    Some(UnixNanos(nanos))
+}
+
 impl Day {
     /// Year, month and day of the month (proleptic Gregorian).
     pub const fn civil(self) -> (u32, u32, u32) {
@@ -159,32 +197,29 @@ impl Day {
     }
 }
 
+/// Days of the year before each month, the year beginning in March.
+const DAYS_BEFORE: [u32; 12] = [306, 337, 0, 31, 61, 92, 122, 153, 184, 214, 245, 275];
+const DAYS_OF: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
 fn civil_seconds(
-    year: i64,
-    month: u64,
-    day: u64,
-    hour: u64,
-    minute: u64,
-    second: u64,
-) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let longest = match month {
-        2 => 28 + u64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        _ => return None,
-    };
-    if day == 0 || day > longest || hour > 23 || minute > 59 || second > 60 {
+    year: u32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+) -> Option<u64> {
+    let index = usize::try_from(month.checked_sub(1)?).ok()?;
+    let (longest, before) = (*DAYS_OF.get(index)?, *DAYS_BEFORE.get(index)?);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_date = day > 0 && day <= longest && (month != 2 || day < 29 || leap);
+    if !is_date || hour > 23 || minute > 59 || second > 60 || !(1970..10_000).contains(&year) {
         return None;
     }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted = i64::try_from(if month > 2 { month - 3 } else { month + 9 }).ok()?;
-    let of_year = (153 * shifted + 2) / 5 + i64::try_from(day).ok()? - 1;
-    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-    let days = era * 146_097 + of_era - 719_468;
-    Some(days * 86_400 + i64::try_from(hour * 3600 + minute * 60 + second).ok()?)
+    // Howard Hinnant's days-from-civil
+    let year = year - u32::from(month <= 2);
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + before + day - 1 - 719_468;
+    Some(u64::from(days) * 86_400 + u64::from(hour * 3600 + minute * 60 + second))
 }
 
 fn zone_seconds(text: &[u8]) -> Option<i64> {
@@ -194,25 +229,19 @@ fn zone_seconds(text: &[u8]) -> Option<i64> {
         (b'-', rest) => (-1, rest),
         _ => return None,
     };
-    let hours = digits(rest.get(..2)?)?;
-    let rest = rest.get(2..)?;
-    let minutes = rest.strip_prefix(b":").unwrap_or(rest);
-    if minutes.len() != 2 {
+    let ([h1, h2, b':', m1, m2] | [h1, h2, m1, m2]) = rest else {
         return None;
-    }
-    let minutes = digits(minutes)?;
-    (hours < 24 && minutes < 60)
-        .then(|| {
-            i64::try_from(hours * 3600 + minutes * 60)
-                .ok()
-                .map(|s| sign * s)
-        })
-        .flatten()
+    };
+    let (hours, minutes) = (two(*h1, *h2)?, two(*m1, *m2)?);
+    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
 }
 
 /// One to nine digits as nanoseconds of a second, and what follows them.
 fn fraction_nanos(text: &[u8]) -> Option<(u64, &[u8])> {
     let (mut nanos, mut length) = (0, 0);
+    if let Some(first) = text.first_chunk().copied().and_then(eight_digits) {
+        (nanos, length) = (first, 8);
+    }
     while let Some(digit) = text.get(length).map(|byte| byte.wrapping_sub(b'0'))
         && digit < 10
     {
@@ -224,6 +253,21 @@ fn fraction_nanos(text: &[u8]) -> Option<(u64, &[u8])> {
     }
     let scale = POWERS_OF_TEN.get(9 - length)?;
     (length > 0).then(|| (nanos * scale, text.get(length..).unwrap_or_default()))
+}
+
+/// The number that eight digits write; `None` if one of them is none. Neighbours are joined to
+/// pairs, those to fours, those to the whole.
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+    const SIXES: u64 = u64::from_ne_bytes([6; 8]);
+    let digits = u64::from_le_bytes(text) ^ ZEROS;
+    // beyond 9 a byte has one of its high bits, or gets one by 6 more
+    if (digits | digits.wrapping_add(SIXES)) & u64::from_ne_bytes([0xf0; 8]) != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 const POWERS_OF_TEN: [u64; 9] = [
@@ -238,19 +282,29 @@ const POWERS_OF_TEN: [u64; 9] = [
     100_000_000,
 ];
 
+/// The number that two digits write.
 #[inline]
-fn digits(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0_u64, |value, byte| {
-        byte.is_ascii_digit()
-            .then(|| value * 10 + u64::from(byte - b'0'))
-    })
+fn two(tens: u8, ones: u8) -> Option<u32> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
 }
 
 /// Two decimal digits of a number below 100.
+#[inline]
 fn pair(value: u32) -> [u8; 2] {
     let [value, ..] = value.to_le_bytes();
-    [b'0' + value / 10 % 10, b'0' + value % 10]
+    PAIRS.get(usize::from(value)).copied().unwrap_or([b'0'; 2])
 }
+
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let (mut rest, mut value) = (pairs.as_mut_slice(), 0);
+    while let [first, behind @ ..] = rest {
+        *first = [b'0' + value / 10, b'0' + value % 10];
+        (rest, value) = (behind, value + 1);
+    }
+    pairs
+};
 
 impl fmt::Display for UnixNanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -290,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_forgets_the_second_before() {
+        let mut reader = TimeReader::default();
+        for text in [
+            "2026-11-23T04:09:37.672424268Z",
+            "2026-11-23T04:09:37.7Z",
+            "2026-11-23T04:09:37.7+01:00",
+            "2026-11-23T04:09:38Z",
+            "2026-11-23T04:09:99Z",
+            "2026-11-23T04:09:38.Z",
+            "2026-11-23T04:09:38.5Z",
+            "",
+        ] {
+            let alone = UnixNanos::parse_rfc3339(text.as_bytes());
+            assert_eq!(reader.read(text.as_bytes()), alone, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_time_is_none() {
         for text in [
             "",
@@ -316,6 +388,21 @@ mod tests {
                 Some(time),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_digits_only() {
+        for number in (0..100_000_000_u64).step_by(9_973).chain([99_999_999]) {
+            let text: [u8; 8] = format!("{number:08}").into_bytes().try_into().unwrap();
+            assert_eq!(eight_digits(text), Some(number));
+            for (place, byte) in
+                (0..8).flat_map(|place| [0, 9, b'/', b':', 0xff].map(|byte| (place, byte)))
+            {
+                let mut text = text;
+                text[place] = byte;
+                assert_eq!(eight_digits(text), None, "{text:?}");
+            }
         }
     }
 

@@ -30,8 +30,13 @@ pub(crate) fn push_str_header(out: &mut Vec<u8>, length: usize) {
 }
 
 /// Appends a string.
+#[inline]
 pub(crate) fn push_str(out: &mut Vec<u8>, text: &[u8]) {
-    push_str_header(out, text.len());
+    match u8::try_from(text.len()) {
+        Ok(length @ 0..32) => out.push(0xa0 | length),
+        Ok(length) => out.extend_from_slice(&[0xd9, length]),
+        Err(_) => push_str_header(out, text.len()),
+    }
     push_short(out, text);
 }
 
