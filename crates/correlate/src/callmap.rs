@@ -221,10 +221,12 @@ impl CallMap {
 
     /// The goroutine roots in `set`, with their ids.
     pub fn roots(&self, set: Roots) -> impl Iterator<Item = (usize, &Root)> {
-        self.roots
-            .iter()
-            .enumerate()
-            .filter(move |(id, _)| set >> id & 1 == 1)
+        let mut rest = set;
+        std::iter::from_fn(move || {
+            let id = rest.trailing_zeros() as usize;
+            rest &= rest.wrapping_sub(1);
+            Some((id, self.roots.get(id)?))
+        })
     }
 }
 

@@ -74,7 +74,7 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
             Err(by) => struck(by),
         }
     }
-    candidates.extend(without_span(state, line, printed, &mut struck));
+    without_span(state, line, printed, &mut struck, &mut candidates);
     let hidden = hides_requests(state, line, printed.reach);
     if state.in_gap(line) || hidden || is_beside_invisible(state, line, printed.reach) {
         candidates.push(Candidate::Unseen);
@@ -330,15 +330,15 @@ fn without_span(
     line: &Waiting,
     printed: &Printed,
     struck: &mut impl FnMut(Rule),
-) -> Vec<Candidate> {
-    let mut left = Vec::new();
+    left: &mut Vec<Candidate>,
+) {
     let reach = printed.reach;
     if reach.startup && state.starting_up(line.time) {
         left.push(Candidate::Background);
     }
     let Some(map) = &state.map else {
         left.push(Candidate::Unseen);
-        return left;
+        return;
     };
     for (_, root) in map.roots(reach.background) {
         let possible = match root.name {
@@ -355,12 +355,11 @@ fn without_span(
     let detached = map.roots(reach.asyncs).filter(|(_, root)| !root.joined);
     let detached = detached.fold(0, |set, (id, _)| set | 1 << id);
     if detached == 0 {
-        return left;
+        return;
     }
     let (owners, rule) = owners::owners(state, line, printed, detached);
     struck(rule);
     left.extend(owners);
-    left
 }
 
 /// Turns what is left into a verdict; answers the row it belongs to as well.

@@ -56,7 +56,7 @@ pub fn facts<'b, 'a: 'b>(
     buffer.names.clear();
     let own_time =
         matches!(record.dialect, Dialect::Logrus | Dialect::Klog) && record.time != arrival;
-    let (site, message) = (site(record, text), message(record, text));
+    let (site, message) = site_and_message(record, text);
     // Pollers re-use one map of fields: what it holds may be left from the round before.
     if !site.function.starts_with("metrics.") {
         for field in &record.fields {
@@ -82,33 +82,28 @@ pub fn facts<'b, 'a: 'b>(
     }
 }
 
-fn site<'a>(record: &'a Record, text: &'a [u8]) -> Site<'a> {
-    let mut site = Site {
-        file: "",
-        line: 0,
-        function: "",
-    };
-    let origin =
-        |field: &&Field| matches!(field.key, Key::Schema(key) if key.starts_with("log.origin."));
-    for field in record.fields.iter().filter(origin) {
-        match field.value {
-            Value::Unsigned(line) => site.line = u32::try_from(line).unwrap_or(0),
-            _ if field.key == Key::Schema("log.origin.function") => {
-                site.function = utf8(bytes(field, record, text));
+/// Where the line was printed, and what it says.
+fn site_and_message<'a>(record: &'a Record, text: &'a [u8]) -> (Site<'a>, &'a str) {
+    let (mut file, mut line, mut function, mut message) = (&b""[..], 0, &b""[..], &b""[..]);
+    for field in &record.fields {
+        match field.key {
+            Key::Schema("log.origin.file.name") => file = bytes(field, record, text),
+            Key::Schema("log.origin.function") => function = bytes(field, record, text),
+            Key::Schema("log.origin.file.line") => {
+                if let Value::Unsigned(number) = field.value {
+                    line = u32::try_from(number).unwrap_or(0);
+                }
             }
-            _ => site.file = utf8(bytes(field, record, text)),
+            Key::Schema("message") => message = bytes(field, record, text),
+            _ => {}
         }
     }
-    site
-}
-
-fn message<'a>(record: &'a Record, text: &'a [u8]) -> &'a str {
-    let field = record
-        .fields
-        .iter()
-        .find(|field| field.key == Key::Schema("message"));
-    let message = field.map_or(&b""[..], |field| bytes(field, record, text));
-    start(message, MESSAGE_BYTES_MAX)
+    let site = Site {
+        file: utf8(file),
+        line,
+        function: utf8(function),
+    };
+    (site, start(message, MESSAGE_BYTES_MAX))
 }
 
 fn access(text: &[u8]) -> Option<AccessLine<'_>> {
