@@ -123,6 +123,27 @@ fn a_request_that_the_proxy_tells_of_at_its_end_is_no_goroutine_until_then() {
 }
 
 #[test]
+fn a_request_that_begins_when_the_poller_has_to_is_not_taken_for_its_pass() {
+    let mut scene = seasoned("dcm");
+    scene.method = "POST";
+    scene.span(
+        7,
+        7,
+        None,
+        SpanKind::Unset,
+        "get-metrics",
+        LATER,
+        LATER + 100,
+    );
+    // the next pass has to begin now, and is late
+    scene.call(3, 9, LATER + 15_101, LATER + 15_110);
+    scene.common(2, INSTANTIATE, LATER + 15_000, LATER + 16_000);
+    scene.line(LATER + 15_500, Some(CREATE), "", &[]);
+    let verdict = scene.verdicts_at(LATER + 17_501).pop().unwrap();
+    assert_eq!(verdict.outcome, Outcome::Ambiguous);
+}
+
+#[test]
 fn an_rpc_is_known_in_time_only_where_all_were_short() {
     for (took, outcome) in [(100, Outcome::Attributed), (1_500, Outcome::Ambiguous)] {
         let mut scene = seasoned("rsync");

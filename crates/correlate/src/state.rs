@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::callmap::{CallMap, Entries, Reach, bit};
+use crate::callmap::{CallMap, Entries, Reach, Roots, bit};
 use crate::line::Waiting;
 use crate::makers::Makers;
 use crate::origin::{Kind, Origin};
@@ -143,8 +143,14 @@ impl State {
         let Some(map) = &self.map else {
             return origin.kind;
         };
-        if origin.kind != Kind::Unknown || self.starts.is_empty() || !self.is_told_in_time(line) {
-            return origin.kind;
+        let is_told = || self.is_told_in_time(line);
+        match origin.kind {
+            // a request may have begun when a pass of the poller had to
+            Kind::Root(roots) if !origin.complete && no_loop(roots, line) && !is_told() => {
+                return Kind::Unknown;
+            }
+            Kind::Unknown if !self.starts.is_empty() && is_told() => {}
+            kind => return kind,
         }
         let silent = origin.last_call.saturating_add(self.settings.silence) < time;
         if !silent && !self.origins.proxied.complete() {
@@ -237,4 +243,9 @@ fn rpcs(map: &CallMap) -> Entries {
     let entries = (0_u8..).zip(map.entries());
     let rpcs = entries.filter(|(_, entry)| entry.grpc);
     rpcs.fold(0, |set, (index, _)| set | bit(index))
+}
+
+/// Whether none of these loops can print the line.
+fn no_loop(roots: Roots, line: Option<Reach>) -> bool {
+    line.is_some_and(|line| line.background & roots == 0)
 }
