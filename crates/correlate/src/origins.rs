@@ -9,11 +9,12 @@ use std::collections::HashMap;
 
 use model::evidence::{AccessFacts, Phase, SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
+use model::line::NameKey;
 use model::time::UnixNanos;
 
 use crate::callmap::{CallMap, Roots};
 use crate::calls::CallKind;
-use crate::origin::{Kind, NO_ENTRY, Origin};
+use crate::origin::{Kind, NO_ENTRY, Origin, RequestFacts};
 use crate::poller::Poller;
 use crate::proxied::Proxied;
 use crate::request::{Request, http_request, rpc_of_path, rpc_request};
@@ -260,27 +261,33 @@ impl Origins {
         row
     }
 
-    /// Moves what the access record `front` knows into `row`; the front row stays as an empty shell.
+    /// Moves what the access record `front` knows into `row`; the front row stays as an empty shell. If
+    /// `row` has the record of another request of the trace, whose calls went to `front`, the two
+    /// change records.
     fn merge(&mut self, row: usize, front: usize) -> usize {
+        let Some(origin) = self.rows.get_mut(row) else {
+            return row;
+        };
+        let record = Record::take(origin);
         let Some(shell) = self.rows.get_mut(front) else {
             return row;
         };
-        let donor = std::mem::replace(
-            shell,
-            Origin::new(
+        let donor = Record::take(shell);
+        if record.proxy_span.is_some() {
+            record.give_to(shell);
+        } else {
+            *shell = Origin::new(
                 Kind::Request {
                     entry: NO_ENTRY,
                     routed: false,
                 },
                 0,
-            ),
-        );
-        shell.end = 0;
-        shell.complete = true;
+            );
+            shell.end = 0;
+            shell.complete = true;
+        }
         if let Some(origin) = self.rows.get_mut(row) {
-            origin.proxy_span = donor.proxy_span;
-            origin.names = donor.names;
-            origin.request = donor.request;
+            donor.give_to(origin);
         }
         row
     }
@@ -441,6 +448,38 @@ impl Origins {
                 self.by_trace.entry(trace).or_default().push(row);
             }
         }
+    }
+}
+
+/// What the proxy's records say of a request.
+struct Record {
+    proxy_span: Option<SpanId>,
+    kind: Kind,
+    names: Vec<(NameKey, Box<str>)>,
+    request: Option<Box<RequestFacts>>,
+    start: u64,
+    end: u64,
+}
+
+impl Record {
+    fn take(origin: &mut Origin) -> Self {
+        Self {
+            proxy_span: origin.proxy_span.take(),
+            kind: origin.kind,
+            names: std::mem::take(&mut origin.names),
+            request: origin.request.take(),
+            start: origin.start,
+            end: origin.end,
+        }
+    }
+
+    fn give_to(self, origin: &mut Origin) {
+        origin.proxy_span = self.proxy_span;
+        origin.kind = self.kind;
+        origin.names = self.names;
+        origin.request = self.request;
+        origin.start = self.start;
+        origin.end = self.end;
     }
 }
 

@@ -187,6 +187,40 @@ fn work_that_either_of_two_requests_may_have_started_is_nobodys() {
     }
 }
 
+/// The calls of two requests of one trace came before the second one's record, the second one's first.
+#[test]
+fn a_request_stays_known_when_another_of_its_trace_got_its_record() {
+    let mut scene = Scene::of("orchestrator");
+    scene.told(ALICES, 0, None);
+    let call = |scene: &mut Scene, (own, _): (u8, u8), span, from| {
+        scene.span(
+            1,
+            span,
+            Some(own),
+            SpanKind::Client,
+            "resources.find",
+            from,
+            from + 5,
+        );
+    };
+    call(&mut scene, BOBS, 8, 20);
+    call(&mut scene, ALICES, 9, 30);
+    scene.told(BOBS, 10, None);
+    scene.served(ALICES, 1, 100);
+    scene.told(ALICES, 0, Some(101));
+    // somebody else's, on another trace
+    scene.request(5, "POST", &format!("{DIG}/update"), 1_000, 2_000);
+    let verdict = scene.printed(1_500);
+    assert_eq!(verdict.outcome, Outcome::Ambiguous, "his may go on");
+    assert_eq!(verdict.candidates.len(), 2);
+    // his record and his calls are one request's again
+    call(&mut scene, BOBS, 7, 3_000);
+    scene.served(BOBS, 11, 4_000);
+    scene.told(BOBS, 10, Some(4_001));
+    assert_eq!(named(&scene.printed(3_500)), owned(None));
+    assert_eq!(scene.ledger.origins(), 3);
+}
+
 #[test]
 fn records_documents_and_spans_name_whom_lines_name() {
     let mut scene = after_alice(false);
