@@ -156,6 +156,8 @@ mod tests {
             method: "GET",
             path: "/v2/projects/P1?a=b",
             status: 404,
+            grpc_status: None,
+            cut_short: false,
             request_id: None,
             start: AT.minus(1_000_000),
             duration: 3_000_000,

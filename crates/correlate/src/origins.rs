@@ -352,6 +352,7 @@ impl Origins {
             request.give_to(origin, access.start, until);
             if let (Some(facts), Phase::End) = (&mut origin.request, access.phase) {
                 facts.status = access.status;
+                facts.failed |= facts.grpc && access.call_failed();
             }
         }
         row

@@ -23,6 +23,8 @@ fn record((_, proxy): (u8, u8), path: &str, from: u64, to: Option<u64>) -> Acces
         method: "POST",
         path,
         status: to.map_or(0, |_| 202),
+        grpc_status: None,
+        cut_short: false,
         request_id: None,
         start: UnixNanos(T0 + from * MS),
         duration: to.map_or(0, |to| (to - from) * MS),

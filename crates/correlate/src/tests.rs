@@ -117,6 +117,8 @@ impl Scene {
             method: self.method,
             path,
             status: to.map_or(0, |_| 200),
+            grpc_status: None,
+            cut_short: false,
             request_id: None,
             start: UnixNanos(T0 + from * MS),
             duration: to.map_or(0, |to| to - from) * MS,
@@ -136,6 +138,8 @@ impl Scene {
             method: "GET",
             path: "/",
             status: 0,
+            grpc_status: None,
+            cut_short: false,
             request_id: None,
             start: UnixNanos(T0),
             duration: 0,
@@ -476,6 +480,8 @@ fn the_process_that_starts_anew_ends_what_ran_before() {
         method: "POST",
         path: "/v2/projects",
         status: 0,
+        grpc_status: None,
+        cut_short: false,
         request_id: None,
         start: UnixNanos(T0),
         duration: 0,
@@ -489,6 +495,42 @@ fn the_process_that_starts_anew_ends_what_ran_before() {
     scene.line(2000, None, "something no table knows", &[]);
     // with everything possible at an unknown statement, the dead request is no candidate any more
     assert!(!scene.verdict().candidates.contains(&TraceId([1; 16])));
+}
+
+#[test]
+fn a_call_that_only_the_proxy_saw_failed_if_the_proxy_says_so() {
+    let mut scene = Scene::of("rsync");
+    let answers = [
+        ("/installapp/InstallApp", Some(0), false),
+        ("/installapp/InstallApp", Some(14), false),
+        ("/installapp/InstallApp", None, true),
+        // what is no call is judged by its status alone
+        ("/v2/projects", Some(2), true),
+    ];
+    for (number, (path, grpc_status, cut_short)) in (1..).zip(answers) {
+        let record = AccessFacts {
+            side: ProxySide::Inbound,
+            phase: Phase::End,
+            trace: trace(number),
+            span: Some(SpanId([number; 8])),
+            user: None,
+            method: "POST",
+            path,
+            status: 200,
+            grpc_status,
+            cut_short,
+            request_id: None,
+            start: UnixNanos(T0 + u64::from(number) * MS),
+            duration: 0,
+        };
+        scene.ledger.access(&record, UnixNanos(T0 + 10 * MS));
+    }
+    let mut failed = Vec::new();
+    let later = UnixNanos(T0 + 3_600_000 * MS);
+    scene
+        .ledger
+        .poll_requests(later, &mut |ended| failed.push(ended.summary.failed));
+    assert_eq!(failed, [false, true, true, false]);
 }
 
 proptest! {

@@ -62,6 +62,8 @@ mod tests {
             method: "GET",
             path: "/v2/projects",
             status: 200,
+            grpc_status: None,
+            cut_short: false,
             request_id: None,
             start: UnixNanos(1_000_000_000),
             duration: 5_000_000,

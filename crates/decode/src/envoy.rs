@@ -1,6 +1,7 @@
 //! Envoy's JSON access log lines, in the key names that Istio's formats and ours use.
 
 use model::evidence::{AccessFacts, Phase, ProxySide};
+use model::grpc;
 use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
@@ -40,6 +41,12 @@ pub fn access(text: &[u8]) -> Option<AccessFacts<'_>> {
             .number(&["response_code", "status"])
             .and_then(|status| u16::try_from(status).ok())
             .unwrap_or(0),
+        grpc_status: line
+            .first(&["grpc_status", "grpc_status_number"])
+            .and_then(grpc::code),
+        cut_short: line
+            .first(&["response_flags", "flags"])
+            .is_some_and(cut_short),
         request_id: line.exact(&["request_id", "x_request_id"]),
         start: UnixNanos::parse_rfc3339(line.first(&["start_time", "ts"])?.as_bytes())?,
         duration: match phase {
@@ -49,6 +56,13 @@ pub fn access(text: &[u8]) -> Option<AccessFacts<'_>> {
             }
         },
     })
+}
+
+/// Whether one of Envoy's flags says that the answer is not whole or not the service's: all but those
+/// for an answer that came late on purpose or from a cache.
+fn cut_short(flags: &str) -> bool {
+    let mut flags = flags.split(',').map(str::trim);
+    flags.any(|flag| !matches!(flag, "" | "-" | "DI" | "RFCF"))
 }
 
 struct Line<'t, 'm> {
@@ -148,6 +162,38 @@ mod tests {
             "6053feba479fea34b08db6e13db75b13"
         );
         assert_eq!(facts.span.unwrap().to_string(), "db058dcb5c7215fb");
+    }
+
+    #[test]
+    fn a_call_says_how_it_ended_in_any_of_the_formats_of_envoy() {
+        for (said, code, cut_short) in [
+            (r#""grpc_status":"OK","response_flags":"-""#, Some(0), false),
+            (
+                r#""grpc_status":"Unavailable","response_flags":"UF,URX""#,
+                Some(14),
+                true,
+            ),
+            (
+                r#""grpc_status":"DEADLINE_EXCEEDED","flags":"DI""#,
+                Some(4),
+                false,
+            ),
+            (r#""grpc_status":13"#, Some(13), false),
+            (r#""grpc_status_number":"14""#, Some(14), false),
+            (r#""grpc_status":null,"response_flags":null"#, None, false),
+            (r#""grpc_status":"-","flags":"UC""#, None, true),
+            (r#""grpc_status":"Splendid","flags":"RFCF""#, None, false),
+        ] {
+            let line = format!(
+                r#"{{"method":"POST","path":"/installapp/InstallApp","start_time":"2026-11-23T04:09:37Z",{said}}}"#
+            );
+            let facts = access(line.as_bytes()).unwrap();
+            assert_eq!(
+                (facts.grpc_status, facts.cut_short),
+                (code, cut_short),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl Requests {
         if let Some((service, method)) =
             rpc.filter(|(service, method)| self.counts.is_rpc(service, method))
         {
-            let kind = self.counts.grpc(service, method, access.status >= 400);
+            let kind = self.counts.grpc(service, method, access.call_failed());
             self.counts.took(tally, kind, access.duration, None, now);
             return self.counts.total(tally, kind, now);
         }
@@ -382,111 +382,4 @@ impl Remembered {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use correlate::Ledger;
-    use model::document::RequestSummary;
-    use model::verdict::Verdict;
-    use pipeline::{Limits, Metrics};
-    use prometheus::Registry;
-    use telemetry::side_table::SideTable;
-
-    const T0: UnixNanos = UnixNanos(1_795_406_976_000_000_000);
-
-    fn ended(trace: u8, span: u8) -> RequestEnded {
-        RequestEnded {
-            trace: TraceId([trace; 16]),
-            span: SpanId([span; 8]),
-            summary: RequestSummary {
-                protocol: "grpc",
-                start: T0,
-                ..RequestSummary::default()
-            },
-            verdict: Verdict::default(),
-            traced: true,
-            front: None,
-            parent: None,
-        }
-    }
-
-    /// With the record of a proxy whose span is this.
-    fn proxied(request: RequestEnded, front: u8) -> RequestEnded {
-        RequestEnded {
-            front: Some(SpanId([front; 8])),
-            ..request
-        }
-    }
-
-    /// With a span of this parent.
-    fn child(request: RequestEnded, parent: u8) -> RequestEnded {
-        RequestEnded {
-            parent: Some(SpanId([parent; 8])),
-            ..request
-        }
-    }
-
-    /// Tells of requests, writes them, and answers how many there are in the log.
-    fn told(dir: &std::path::Path, requests: &[RequestEnded]) -> usize {
-        let (limits, queue) = (Limits::default(), spool::QueueMetrics::default());
-        let (mut log, recovery) = VerdictLog::open(dir, limits, &[], queue).unwrap();
-        let registry = Registry::new();
-        let order = OrderQueue::new(8, Metrics::new(&registry).unwrap().head(recovery.sequence));
-        let routes = Ledger::new(correlate::Settings::of("rsync")).routes();
-        let side = SideTable::default();
-        let counts = RequestCounts::new(&registry, &side, "rsync", routes, log.tally()).unwrap();
-        let mut known = Requests::recall(&log, "rsync", counts);
-        for request in requests {
-            known.ended(request.clone(), T0);
-        }
-        known.drain(&order, &mut log, T0);
-        log.flush().unwrap();
-        let mut documents = 0;
-        log.recent(UnixNanos(0), |_| documents += 1).unwrap();
-        documents
-    }
-
-    #[test]
-    fn a_request_that_is_told_of_again_has_one_document() {
-        let dir = tempfile::tempdir().unwrap();
-        let requests = [ended(1, 1), ended(2, 1), ended(1, 1)];
-        assert_eq!(told(dir.path(), &requests), 2);
-        assert_eq!(told(dir.path(), &requests), 2, "after a restart");
-    }
-
-    #[test]
-    fn a_request_whose_own_span_comes_late_is_the_one_its_proxy_told_of() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(told(dir.path(), &[proxied(ended(1, 9), 9)]), 1);
-        // after a restart the spool is read first
-        let late = child(ended(1, 2), 9);
-        assert_eq!(told(dir.path(), &[late.clone(), proxied(late, 9)]), 1);
-    }
-
-    #[test]
-    fn a_proxy_whose_record_comes_again_tells_of_nothing_new() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(told(dir.path(), &[proxied(child(ended(1, 2), 9), 9)]), 1);
-        assert_eq!(
-            told(dir.path(), &[proxied(ended(1, 9), 9)]),
-            1,
-            "its span is forgotten"
-        );
-    }
-
-    #[test]
-    fn a_proxy_whose_record_comes_late_tells_of_nothing_new() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = RequestEnded {
-            traced: false,
-            ..proxied(ended(1, 9), 9)
-        };
-        assert_eq!(told(dir.path(), &[child(ended(1, 2), 9), record]), 1);
-    }
-
-    #[test]
-    fn requests_of_one_caller_are_as_many_as_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let requests = [child(ended(1, 2), 7), child(ended(1, 3), 7)];
-        assert_eq!(told(dir.path(), &requests), 2);
-    }
-}
+mod tests;

@@ -35,6 +35,8 @@ pub struct RawSpan {
     timestamp_micros: u64,
     duration_micros: u64,
     failed: bool,
+    /// Whether it is of a gRPC call that was not answered with `OK`.
+    refused: bool,
 }
 
 /// Takes what is no evidence while a span is scanned.
@@ -92,7 +94,7 @@ impl RawSpan {
             statement: self.statement.map(|text| text.resolve(run, statement)),
             start: UnixNanos::from_micros(self.timestamp_micros),
             duration: self.duration_micros.saturating_mul(1000),
-            failed: self.failed,
+            failed: self.failed || self.refused,
         })
     }
 
@@ -256,6 +258,11 @@ impl Scanner<'_> {
                 value = self.text_value()?;
                 let code = value.unwrap_or_default();
                 span.failed |= code.with(self.text, |code| code.eq_ignore_ascii_case(b"error"));
+            }
+            b"rpc.grpc.status_code" | b"grpc.status_code" => {
+                value = self.text_value()?;
+                let code = value.unwrap_or_default();
+                span.refused |= code.with(self.text, |code| !matches!(code, b"" | b"0"));
             }
             _ if N::WANTED => value = self.text_value()?,
             _ => {

@@ -92,10 +92,57 @@ pub struct AccessFacts<'a> {
     pub path: &'a str,
     /// HTTP status; 0 if none.
     pub status: u16,
+    /// Code of a gRPC call's answer, from its trailers; of any other request it says nothing.
+    pub grpc_status: Option<u16>,
+    /// Whether the proxy says that the answer is not whole, or not the service's.
+    pub cut_short: bool,
     /// `x-request-id`.
     pub request_id: Option<&'a str>,
     /// When the proxy received the request (1 ms resolution).
     pub start: UnixNanos,
     /// Duration in nanoseconds; 0 in start records.
     pub duration: u64,
+}
+
+impl AccessFacts<'_> {
+    /// Whether the request failed if it is a gRPC call. Its HTTP status is 200 either way, as a rule.
+    pub fn call_failed(&self) -> bool {
+        self.status >= 400 || self.grpc_status.map_or(self.cut_short, |code| code != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_fails_by_its_code_and_without_one_by_what_the_proxy_saw() {
+        for (status, grpc_status, cut_short, failed) in [
+            (200, Some(0), false, false),
+            (200, None, false, false),
+            (200, Some(14), false, true),
+            (200, None, true, true),
+            // the answer was whole before the connection went
+            (200, Some(0), true, false),
+            (503, None, false, true),
+            (503, Some(0), false, true),
+        ] {
+            let call = AccessFacts {
+                side: ProxySide::Inbound,
+                phase: Phase::End,
+                trace: None,
+                span: None,
+                user: None,
+                method: "POST",
+                path: "/installapp/InstallApp",
+                status,
+                grpc_status,
+                cut_short,
+                request_id: None,
+                start: UnixNanos(0),
+                duration: 0,
+            };
+            assert_eq!(call.call_failed(), failed, "{call:?}");
+        }
+    }
 }

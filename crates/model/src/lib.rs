@@ -14,6 +14,7 @@
 //! | [`mod@line`] | streams, dialects, severities, extents; the facts the ledger needs of one line |
 //! | [`record`] | a decoded line as byte ranges over its text |
 //! | [`evidence`] | spans and access records as the ledger sees them |
+//! | [`grpc`] | codes of answers to gRPC calls |
 //! | [`span`] | a whole span as its sender wrote it |
 //! | [`verdict`] | whom a line belongs to, and how we know |
 //! | [`fact`] | what pods tell each other through the hub |
@@ -22,6 +23,7 @@
 pub mod document;
 pub mod evidence;
 pub mod fact;
+pub mod grpc;
 pub mod ids;
 pub mod line;
 pub mod record;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use model::evidence::SpanKind;
+use model::grpc;
 use model::span::Span;
 use model::verdict::User;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind as Kind, Status, TraceFlags, TraceId};
@@ -19,27 +20,6 @@ use crate::names::{Words, parameter, restored};
 const MORE_USUAL: usize = 8;
 /// gRPC codes by which a server says that it is its own fault.
 const SERVER_FAULTS: [i64; 6] = [2, 4, 12, 13, 14, 15];
-
-/// Names of the gRPC codes.
-const GRPC_CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// What a request over HTTP brings.
 struct Served {
@@ -204,22 +184,24 @@ fn status(
     out: &mut Vec<KeyValue>,
 ) -> Status {
     let code = |key| span.tag(key).and_then(|code| code.parse::<i64>().ok());
-    let grpc = code("rpc.grpc.status_code").unwrap_or(0);
+    // the second is how proxies say it
+    let said = code("rpc.grpc.status_code").or_else(|| code("grpc.status_code"));
+    let rpc = said.unwrap_or(0);
     let http = served.map_or_else(
         || code("http.status_code").unwrap_or(0),
         |served| i64::from(served.status),
     );
     let failed = match kind {
-        Kind::Server => http >= 500 || SERVER_FAULTS.contains(&grpc),
-        _ => http >= 400 || grpc != 0,
+        Kind::Server => http >= 500 || SERVER_FAULTS.contains(&rpc),
+        _ => http >= 400 || rpc != 0,
     };
     if !failed && !span.failed {
         return Status::Unset;
     }
-    let code = usize::try_from(grpc).unwrap_or(0);
-    let error_type = match (http, GRPC_CODES.get(code)) {
+    let code = usize::try_from(rpc).unwrap_or(0);
+    let error_type = match (http, grpc::CODES.get(code)) {
         (400.., _) => Value::from(http.to_string()),
-        (_, Some(&name)) if grpc > 0 => Value::from(name),
+        (_, Some(&name)) if rpc > 0 => Value::from(name),
         _ => Value::from("_OTHER"),
     };
     out.push(KeyValue::new("error.type", error_type));

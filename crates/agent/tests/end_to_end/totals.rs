@@ -225,7 +225,13 @@ impl Recording {
             let proxy = record["b3"].as_str().unwrap().split('-').nth(1).unwrap();
             if !parents.contains(proxy) {
                 let method = record["path"].as_str().unwrap().rsplit('/').next().unwrap();
-                *self.remote.entry(format!("{method} ok")).or_default() += 1;
+                let outcome = if record["grpc_status"] == "OK" {
+                    "ok"
+                } else {
+                    "error"
+                };
+                let key = format!("{method} {outcome}");
+                *self.remote.entry(key).or_default() += 1;
             }
         }
         let counted: u64 = self.expected.values().chain(self.remote.values()).sum();

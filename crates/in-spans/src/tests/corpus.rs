@@ -95,6 +95,9 @@ fn parsed(span: &Value) -> Seen {
         duration: span["duration"].as_u64().unwrap_or(0) * 1000,
         failed: panicked
             || tags["otel.status_code"] == "Error"
+            || ["rpc.grpc.status_code", "grpc.status_code"]
+                .iter()
+                .any(|key| tags[key].as_str().is_some_and(|code| code != "0"))
             || tags.get("error").is_some_and(|error| error != "false"),
     }
 }

@@ -249,11 +249,14 @@ fn takes_what_senders_leave_out_or_write_differently() {
 }
 
 #[test]
-fn a_span_says_that_it_failed_in_three_ways() {
+fn a_span_says_that_it_failed_in_several_ways() {
     for failed in [
         r#""tags":{"error":""}"#,
         r#""tags":{"error":true}"#,
         r#""tags":{"otel.status_code":"ERROR"}"#,
+        r#""tags":{"rpc.grpc.status_code":"5"}"#,
+        r#""tags":{"rpc.grpc.status_code":14}"#,
+        r#""tags":{"grpc.status_code":"14"}"#,
         r#""annotations":[{"timestamp":1,"value":"exception: {\"exception.type\":\"runtime.plainError\"}"}]"#,
     ] {
         let span = format!(r#"{{"traceId":"a1","id":"b2",{failed}}}"#);

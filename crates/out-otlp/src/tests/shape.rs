@@ -182,6 +182,33 @@ fn a_server_is_not_at_fault_for_what_its_caller_did() {
 }
 
 #[test]
+fn a_proxy_tells_how_a_call_ended() {
+    let called = |code| {
+        let served = span(
+            "rsync.emco.svc.cluster.local:9031/*",
+            SpanKind::Server,
+            &[
+                ("http.method", "POST"),
+                ("http.url", "http://rsync:9031/installapp/InstallApp"),
+                ("http.status_code", "200"),
+                ("grpc.status_code", code),
+            ],
+            &[],
+        );
+        let data = shape(&served, None, &mut Words::default(), &Known::default());
+        let kind = data
+            .attributes
+            .iter()
+            .find(|one| one.key.as_str() == "error.type");
+        let kind = kind.map(|kind| kind.value.to_string());
+        (data.status != opentelemetry::trace::Status::Unset, kind)
+    };
+    assert_eq!(called("14"), (true, Some("UNAVAILABLE".to_owned())));
+    assert_eq!(called("5"), (false, None), "it is the caller's fault");
+    assert_eq!(called("0"), (false, None));
+}
+
+#[test]
 fn a_statement_is_masked_and_shortened() {
     let statement = [
         r#"{"findAndModify":"resources","password":"hunter2","data":""#,

@@ -1,0 +1,154 @@
+use super::*;
+use correlate::Ledger;
+use model::document::RequestSummary;
+use model::verdict::Verdict;
+use pipeline::{Limits, Metrics};
+use prometheus::Registry;
+use telemetry::side_table::SideTable;
+
+const T0: UnixNanos = UnixNanos(1_795_406_976_000_000_000);
+
+fn ended(trace: u8, span: u8) -> RequestEnded {
+    RequestEnded {
+        trace: TraceId([trace; 16]),
+        span: SpanId([span; 8]),
+        summary: RequestSummary {
+            protocol: "grpc",
+            start: T0,
+            ..RequestSummary::default()
+        },
+        verdict: Verdict::default(),
+        traced: true,
+        front: None,
+        parent: None,
+    }
+}
+
+/// With the record of a proxy whose span is this.
+fn proxied(request: RequestEnded, front: u8) -> RequestEnded {
+    RequestEnded {
+        front: Some(SpanId([front; 8])),
+        ..request
+    }
+}
+
+/// With a span of this parent.
+fn child(request: RequestEnded, parent: u8) -> RequestEnded {
+    RequestEnded {
+        parent: Some(SpanId([parent; 8])),
+        ..request
+    }
+}
+
+fn opened(dir: &std::path::Path, registry: &Registry) -> (VerdictLog, Requests) {
+    let (limits, queue) = (Limits::default(), spool::QueueMetrics::default());
+    let (log, _) = VerdictLog::open(dir, limits, &[], queue).unwrap();
+    let routes = Ledger::new(correlate::Settings::of("rsync")).routes();
+    let side = SideTable::default();
+    let counts = RequestCounts::new(registry, &side, "rsync", routes, log.tally()).unwrap();
+    let known = Requests::recall(&log, "rsync", counts);
+    (log, known)
+}
+
+/// Tells of requests, writes them, and answers how many there are in the log.
+fn told(dir: &std::path::Path, requests: &[RequestEnded]) -> usize {
+    let registry = Registry::new();
+    let (mut log, mut known) = opened(dir, &registry);
+    let sequence = log.sequence();
+    let order = OrderQueue::new(8, Metrics::new(&registry).unwrap().head(sequence));
+    for request in requests {
+        known.ended(request.clone(), T0);
+    }
+    known.drain(&order, &mut log, T0);
+    log.flush().unwrap();
+    let mut documents = 0;
+    log.recent(UnixNanos(0), |_| documents += 1).unwrap();
+    documents
+}
+
+#[test]
+fn a_call_without_a_trace_counts_by_how_its_proxy_says_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::new();
+    let (mut log, mut known) = opened(dir.path(), &registry);
+    for (grpc_status, cut_short) in [(Some(0), false), (Some(14), false), (None, true)] {
+        let record = AccessFacts {
+            side: ProxySide::Inbound,
+            phase: Phase::End,
+            trace: None,
+            span: None,
+            user: None,
+            method: "POST",
+            path: "/installapp/InstallApp",
+            status: 200,
+            grpc_status,
+            cut_short,
+            request_id: None,
+            start: T0,
+            duration: 1,
+        };
+        let cell = known.untraced(log.tally_mut(), &record, T0).unwrap();
+        log.tally_mut().add(cell, 1);
+    }
+    log.flush_tally().unwrap();
+    let families = registry.gather();
+    let mut families = families.iter();
+    let family = families.find(|family| family.name() == "emco_requests_total");
+    let mut counted: Vec<_> = family
+        .unwrap()
+        .get_metric()
+        .iter()
+        .map(|metric| {
+            let mut labels = metric.get_label().iter();
+            let class = labels.find(|label| label.name() == "status_class").unwrap();
+            (class.value().to_owned(), metric.get_counter().get_value())
+        })
+        .collect();
+    counted.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(counted, [("error".to_owned(), 2.0), ("ok".to_owned(), 1.0)]);
+}
+
+#[test]
+fn a_request_that_is_told_of_again_has_one_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let requests = [ended(1, 1), ended(2, 1), ended(1, 1)];
+    assert_eq!(told(dir.path(), &requests), 2);
+    assert_eq!(told(dir.path(), &requests), 2, "after a restart");
+}
+
+#[test]
+fn a_request_whose_own_span_comes_late_is_the_one_its_proxy_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(told(dir.path(), &[proxied(ended(1, 9), 9)]), 1);
+    // after a restart the spool is read first
+    let late = child(ended(1, 2), 9);
+    assert_eq!(told(dir.path(), &[late.clone(), proxied(late, 9)]), 1);
+}
+
+#[test]
+fn a_proxy_whose_record_comes_again_tells_of_nothing_new() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(told(dir.path(), &[proxied(child(ended(1, 2), 9), 9)]), 1);
+    assert_eq!(
+        told(dir.path(), &[proxied(ended(1, 9), 9)]),
+        1,
+        "its span is forgotten"
+    );
+}
+
+#[test]
+fn a_proxy_whose_record_comes_late_tells_of_nothing_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = RequestEnded {
+        traced: false,
+        ..proxied(ended(1, 9), 9)
+    };
+    assert_eq!(told(dir.path(), &[child(ended(1, 2), 9), record]), 1);
+}
+
+#[test]
+fn requests_of_one_caller_are_as_many_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let requests = [child(ended(1, 2), 7), child(ended(1, 3), 7)];
+    assert_eq!(told(dir.path(), &requests), 2);
+}
