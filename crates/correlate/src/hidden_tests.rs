@@ -110,16 +110,22 @@ fn one_request_without_a_span_proves_that_there_may_be_more() {
 
 #[test]
 fn a_request_that_the_proxy_tells_of_at_its_end_is_no_goroutine_until_then() {
-    let mut scene = seasoned("dcm");
-    scene.method = "POST";
-    // goroutines have been started
-    scene.common(1, INSTANTIATE, LATER, LATER + 100);
-    scene.common(2, INSTANTIATE, LATER + 5_000, LATER + 6_000);
-    // one that goes on: so far it made a call, and computes
-    scene.call(3, 9, LATER + 2_000, LATER + 2_010);
-    scene.line(LATER + 5_500, Some(CREATE), "", &[]);
-    let verdict = scene.verdicts_at(LATER + 7_501).pop().unwrap();
-    assert_eq!(verdict.outcome, Outcome::Ambiguous);
+    for (at, outcome) in [
+        (5_500, Outcome::Ambiguous),
+        // for so long none computes
+        (12_500, Outcome::Attributed),
+    ] {
+        let mut scene = seasoned("dcm");
+        scene.method = "POST";
+        // goroutines have been started
+        scene.common(1, INSTANTIATE, LATER, LATER + 100);
+        scene.common(2, INSTANTIATE, LATER + at - 500, LATER + at + 500);
+        // one that goes on: so far it made a call, and computes
+        scene.call(3, 9, LATER + 2_000, LATER + 2_010);
+        scene.line(LATER + at, Some(CREATE), "", &[]);
+        let verdict = scene.verdicts_at(LATER + at + 2_001).pop().unwrap();
+        assert_eq!(verdict.outcome, outcome, "at {at}");
+    }
 }
 
 #[test]

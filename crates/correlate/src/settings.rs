@@ -26,6 +26,8 @@ pub struct Settings {
     /// A trace without a known root that has shown no client span for so long is a goroutine that
     /// sleeps, where such goroutines were started, and no request.
     pub silence: u64,
+    /// The same where the proxy does not tell of requests in time: no request computes for so long.
+    pub long_silence: u64,
     /// Most origins kept; beyond, the oldest ended ones are forgotten and a gap is noted.
     pub origins_max: usize,
 }
@@ -44,6 +46,7 @@ impl Settings {
             unseen_start: 200_000_000,
             poll_interval: 15_000_000_000,
             silence: 1_500_000_000,
+            long_silence: 10_000_000_000,
             origins_max: 65_536,
         }
     }

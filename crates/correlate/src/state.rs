@@ -149,11 +149,17 @@ impl State {
             Kind::Root(roots) if !origin.complete && no_loop(roots, line) && !is_told() => {
                 return Kind::Unknown;
             }
-            Kind::Unknown if !self.starts.is_empty() && is_told() => {}
+            Kind::Unknown if !self.starts.is_empty() => {}
             kind => return kind,
         }
-        let silent = origin.last_call.saturating_add(self.settings.silence) < time;
-        if !silent && !self.origins.proxied.complete() {
+        let is_told = is_told();
+        let silence = if is_told {
+            self.settings.silence
+        } else {
+            self.settings.long_silence
+        };
+        let silent = origin.last_call.saturating_add(silence) < time;
+        if !(silent || is_told && self.origins.proxied.complete()) {
             return origin.kind;
         }
         let started = self.starts.entries();
