@@ -7,12 +7,15 @@
 //! | `otlp_spans_per_core_second` | the same, exported to a receiver that counts; CPU of the process until it has all of them |
 //! | `otlp_noise_spans_per_core_second` | the same, with nine of ten spans dropped by the noise rules |
 //! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and all lanes connected, nothing to do, 30 s |
+//! | `large_body_added_bytes` | how far one body of 30 MiB raises the peak of the memory |
+//! | `after_burst_rss_bytes` | 10 s after the last of 50 MB of spans |
 //! | `start_ms` | from the start of the process to its first read of a log that is there |
 //! | `binary_bytes` | size of what ships |
 //!
 //! CPU time is the kernel's (`/proc/<pid>/stat`, 10 ms steps), memory is `VmRSS`, a wake-up is a
 //! voluntary context switch of any thread.
 
+mod burst;
 mod collector;
 mod idle;
 mod lines;
@@ -86,6 +89,7 @@ enum Figure {
     Spans,
     Otlp,
     Idle,
+    Burst,
     Start,
 }
 
@@ -126,6 +130,12 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         let (memory, wakeups) = idle::rest(&bench, &build::lab()?.lab, args.runs)?;
         figures.push(("idle_rss_bytes", memory));
         figures.push(("idle_wakeups_per_second", wakeups));
+    }
+    if wants(Figure::Burst) {
+        say::note(format_args!("measuring bursts"));
+        let (added, after) = burst::measure(&bench, args.runs)?;
+        figures.push(("large_body_added_bytes", added));
+        figures.push(("after_burst_rss_bytes", after));
     }
     if wants(Figure::Lines) {
         say::note(format_args!("measuring {} lines", args.lines));

@@ -87,6 +87,7 @@ pub(super) struct Sender {
     round: u16,
     next: usize,
     sent: u64,
+    sent_bytes: u64,
 }
 
 impl Sender {
@@ -104,12 +105,18 @@ impl Sender {
             round: 0,
             next: 0,
             sent: 0,
+            sent_bytes: 0,
         })
     }
 
     /// How many spans were sent.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// How many bytes their bodies had.
+    pub(super) const fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Sends bodies with new ids and times of now until there were `spans` in all.
@@ -125,6 +132,7 @@ impl Sender {
             self.next += 1;
             body.renew(self.round, now_micros())?;
             self.sent += body.spans();
+            self.sent_bytes += body.bytes.len() as u64;
             let head = format!(
                 "POST /api/v2/spans HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\n\r\n",
@@ -195,6 +203,24 @@ impl Body {
         })
     }
 
+    /// The spans of `bodies`, again and again, in one body of `length` bytes or a little more.
+    pub(super) fn joined(bodies: &[Self], length: usize) -> Result<Self> {
+        let mut all = b"[".to_vec();
+        for body in bodies.iter().cycle().take_while(|_| !bodies.is_empty()) {
+            let spans = body.bytes.trim_ascii();
+            let spans = spans
+                .strip_prefix(b"[")
+                .and_then(|spans| spans.strip_suffix(b"]"));
+            all.extend_from_slice(spans.context("a recorded body is no list")?);
+            if all.len() >= length {
+                break;
+            }
+            all.push(b',');
+        }
+        all.push(b']');
+        Self::read(all)
+    }
+
     /// How many spans it holds.
     pub(super) fn spans(&self) -> u64 {
         self.traces.len() as u64
@@ -257,6 +283,16 @@ mod tests {
         let expected = r#"[{"traceId":"001fbbbb","timestamp":1795499999999991},{"traceId":"001fdddd","timestamp":1795500000000000}]"#;
         assert_eq!(body.spans(), 2);
         assert_eq!(String::from_utf8(body.bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn joined_bodies_are_one_list() {
+        let one = Body::read(br#"[{"traceId":"aaaabbbb","timestamp":1795406976147291}]"#.to_vec())
+            .unwrap();
+        let joined = Body::joined(&[one], 120).unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&joined.bytes).unwrap();
+        assert_eq!(list.len() as u64, joined.spans());
+        assert_eq!(joined.spans(), 3);
     }
 
     #[test]
