@@ -12,6 +12,10 @@ use crate::span_store::{Cursor, SpanStore, Taken};
 /// Spans looked at in one go, those that are dropped included.
 const LOOK_MAX: u64 = 4_096;
 
+/// Spans of so many bytes are enough for a batch, however few they are: as they came, which is more than
+/// they are on their way out.
+const BYTES_MAX: usize = 1 << 20;
+
 /// Makes batches, each from where the store's cursor is.
 pub(crate) struct Batches {
     store: SpanStore,
@@ -249,6 +253,7 @@ impl Batches {
             }
         }
         if let Some(span) = run.whole(raw) {
+            making.bytes += run.last_bytes();
             making.batch.push(&span, &mut self.words, &self.lookup);
         }
     }
@@ -266,6 +271,8 @@ struct Making {
     cursor: Cursor,
     taken: Taken,
     seen: u64,
+    /// Bytes of the spans in the batch.
+    bytes: usize,
     from: Cursor,
 }
 
@@ -276,6 +283,7 @@ impl Making {
             cursor,
             taken: Taken::new(),
             seen: 0,
+            bytes: 0,
             from: cursor,
         }
     }
@@ -286,7 +294,7 @@ impl Making {
     }
 
     fn is_enough(&self, limit: usize) -> bool {
-        self.batch.len() >= limit || self.seen >= LOOK_MAX
+        self.batch.len() >= limit || self.bytes >= BYTES_MAX || self.seen >= LOOK_MAX
     }
 
     fn take(&mut self, store: &SpanStore, segment: u64, spans: u64) {

@@ -2,7 +2,7 @@
 //! again.
 //!
 //! A record's fates are remembered until the exporter is through with it, as long as there are not too
-//! many; without them (after a restart, or far behind) the record is read and judged as a whole.
+//! many and they are not too old; without them (after a restart, or far behind) the record is read and judged as a whole.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +13,11 @@ use spool::Position;
 
 /// Spans whose fates are remembered: half a MiB.
 const SPANS_MAX: usize = 65_536;
+/// Records whose fates are remembered: as much again, if each has few spans.
+const RECORDS_MAX: usize = 4_096;
+/// How much older than the newest a record may be in nanoseconds: a receiver that is away for longer has
+/// a backlog that is read anyway.
+const AGE_MAX: u64 = 600_000_000_000;
 
 /// One span of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +112,13 @@ pub(crate) struct Fates {
 impl Fates {
     /// Remembers a record behind all others.
     pub(crate) fn add(&mut self, record: Record) {
+        let oldest = record.at.saturating_sub(AGE_MAX);
         self.spans += record.fates.len();
         self.records.push_back(record);
-        while self.spans > SPANS_MAX {
+        while self.spans > SPANS_MAX
+            || self.records.len() > RECORDS_MAX
+            || self.records.front().is_some_and(|first| first.at < oldest)
+        {
             self.drop_first();
         }
     }
@@ -175,5 +184,31 @@ mod tests {
         fates.forget_before(place(98));
         assert!(fates.of(place(97)).is_none() && fates.of(place(98)).is_some());
         assert_eq!(fates.spans, 2_000);
+    }
+
+    #[test]
+    fn records_of_few_spans_are_bounded_by_their_number() {
+        let mut fates = Fates::default();
+        for offset in 0..RECORDS_MAX as u64 + 10 {
+            fates.add(record(offset, 1));
+        }
+        assert_eq!(
+            (fates.records.len(), fates.spans),
+            (RECORDS_MAX, RECORDS_MAX)
+        );
+    }
+
+    #[test]
+    fn old_fates_are_forgotten() {
+        let mut fates = Fates::default();
+        for (offset, at) in [(0, 1), (1, 2), (2, AGE_MAX + 2)] {
+            fates.add(Record {
+                at,
+                ..record(offset, 1)
+            });
+        }
+        let place = |offset| Position { segment: 1, offset };
+        assert!(fates.of(place(0)).is_none() && fates.of(place(1)).is_some());
+        assert_eq!(fates.spans, 2);
     }
 }

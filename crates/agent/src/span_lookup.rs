@@ -2,7 +2,6 @@
 //! receiver is away.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use correlate::RequestEnded;
@@ -10,11 +9,17 @@ use head::SharedLedger;
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
 use model::span::Span;
+use model::time::UnixNanos;
 use model::verdict::User;
 use out_otlp::{Lookup, Request, Route};
 
 /// Requests remembered; the ledger forgets them half a minute after their end.
 const REQUESTS_MAX: usize = 8_192;
+/// Longest path that is remembered: a longer one is told as its span has it, in lower case.
+const PATH_BYTES_MAX: usize = 512;
+/// Requests are remembered so long after the last that ended, in nanoseconds: spans that wait longer
+/// go without what the ledger knew.
+const REMEMBER: u64 = 3_600_000_000_000;
 /// Passes of metrics pollers remembered: hours of them.
 const POLLS_MAX: usize = 4_096;
 /// The root span of one pass of a metrics poller.
@@ -29,7 +34,7 @@ struct Memory {
     polls: HashSet<TraceId>,
     polls_order: VecDeque<TraceId>,
     requests: HashMap<(TraceId, SpanId), Request>,
-    requests_order: VecDeque<(TraceId, SpanId)>,
+    requests_order: VecDeque<((TraceId, SpanId), UnixNanos)>,
 }
 
 impl SpanMemory {
@@ -45,7 +50,9 @@ impl SpanMemory {
         if memory.polls.insert(trace) {
             memory.polls_order.push_back(trace);
         }
-        if let Some(oldest) = overdue(&mut memory.polls_order, POLLS_MAX) {
+        if memory.polls_order.len() > POLLS_MAX
+            && let Some(oldest) = memory.polls_order.pop_front()
+        {
             memory.polls.remove(&oldest);
         }
     }
@@ -57,14 +64,22 @@ impl SpanMemory {
         }
         let request = Request {
             status: ended.summary.status,
-            path: Some(ended.summary.path.clone()),
+            path: Some(&ended.summary.path)
+                .filter(|path| path.len() <= PATH_BYTES_MAX)
+                .cloned(),
         };
         let key = (ended.trace, ended.span);
+        let end = ended.summary.start.plus(ended.summary.duration);
         let mut memory = self.lock();
         if memory.requests.insert(key, request).is_none() {
-            memory.requests_order.push_back(key);
+            memory.requests_order.push_back((key, end));
         }
-        if let Some(oldest) = overdue(&mut memory.requests_order, REQUESTS_MAX) {
+        let before = end.minus(REMEMBER);
+        while let Some((oldest, ended)) = memory.requests_order.front().copied() {
+            if memory.requests_order.len() <= REQUESTS_MAX && ended >= before {
+                break;
+            }
+            memory.requests_order.pop_front();
             memory.requests.remove(&oldest);
         }
     }
@@ -77,13 +92,6 @@ impl SpanMemory {
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn overdue<K: Copy + Eq + Hash>(order: &mut VecDeque<K>, most: usize) -> Option<K> {
-    if order.len() <= most {
-        return None;
-    }
-    order.pop_front()
 }
 
 /// Answers for the exporter.
@@ -156,4 +164,65 @@ impl Lookup for LedgerLookup {
 
 fn without_query(path: &str) -> String {
     path.split('?').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::document::RequestSummary;
+    use model::verdict::Verdict;
+
+    const T0: UnixNanos = UnixNanos(1_795_406_976_000_000_000);
+
+    fn ended(number: u64, at: UnixNanos, path: &str) -> RequestEnded {
+        RequestEnded {
+            trace: TraceId([1; 16]),
+            span: SpanId(number.to_be_bytes()),
+            summary: RequestSummary {
+                protocol: "http",
+                path: path.to_owned(),
+                status: 200,
+                start: at,
+                ..RequestSummary::default()
+            },
+            verdict: Verdict::default(),
+            traced: true,
+            front: None,
+            parent: None,
+        }
+    }
+
+    fn known(memory: &SpanMemory, number: u64) -> Option<Request> {
+        let key = (TraceId([1; 16]), SpanId(number.to_be_bytes()));
+        memory.lock().requests.get(&key).cloned()
+    }
+
+    #[test]
+    fn requests_are_bounded_by_number() {
+        let memory = SpanMemory::default();
+        for number in 1..=REQUESTS_MAX as u64 + 5 {
+            memory.request(&ended(number, T0, "/v2/Projects"));
+        }
+        assert_eq!(memory.lock().requests.len(), REQUESTS_MAX);
+        assert_eq!(memory.lock().requests_order.len(), REQUESTS_MAX);
+        assert!(known(&memory, 5).is_none() && known(&memory, 6).is_some());
+    }
+
+    #[test]
+    fn requests_are_bounded_by_time() {
+        let memory = SpanMemory::default();
+        memory.request(&ended(1, T0, "/v2/Projects"));
+        memory.request(&ended(2, T0.plus(REMEMBER), "/v2/Projects"));
+        assert!(known(&memory, 1).is_some());
+        memory.request(&ended(3, T0.plus(REMEMBER + 1), "/v2/Projects"));
+        assert!(known(&memory, 1).is_none() && known(&memory, 2).is_some());
+    }
+
+    #[test]
+    fn a_long_path_is_not_kept_but_its_status_is() {
+        let memory = SpanMemory::default();
+        memory.request(&ended(1, T0, &"/x".repeat(PATH_BYTES_MAX)));
+        let request = known(&memory, 1).unwrap();
+        assert_eq!((request.status, request.path), (200, None));
+    }
 }

@@ -276,6 +276,10 @@ impl SpanStore {
         let Some(exports) = &self.exports else { return };
         let mut state = exports.lock();
         let spans = state.waiting.remove(&segment).unwrap_or(0);
+        state.fates.forget_before(Position {
+            segment: segment.saturating_add(1),
+            offset: 0,
+        });
         exports.show(&state);
         drop(state);
         if spans > 0 {

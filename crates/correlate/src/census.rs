@@ -15,7 +15,8 @@
 //! among several, the one that was printed nearest to the request's end. Which of two equal requests
 //! gets which of two equal lines does not matter to what is counted.
 //!
-//! Time is an argument. Both sides are bounded; what does not fit counts by itself.
+//! Time is an argument. Both sides are bounded in number, and by time: a line is remembered while later
+//! ones are read, and for as long if none are. What does not fit counts by itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -34,6 +35,8 @@ const REMEMBER: u64 = 120_000_000_000;
 const LINES_MAX: usize = 65_536;
 /// Most requests that wait.
 const WAITING_MAX: usize = 16_384;
+/// Most bytes of their paths: some are long.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -73,6 +76,7 @@ pub struct Census<T> {
     lines: HashMap<u64, VecDeque<Line>>,
     lines_held: usize,
     waiting: VecDeque<Waiting<T>>,
+    waiting_bytes: usize,
     hasher: RandomState,
     /// Reused for every key.
     name: Vec<u8>,
@@ -96,6 +100,7 @@ struct Waiting<T> {
     start: u64,
     end: u64,
     since: u64,
+    path_bytes: usize,
     request: T,
 }
 
@@ -105,6 +110,7 @@ impl<T> Default for Census<T> {
             lines: HashMap::new(),
             lines_held: 0,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             hasher: RandomState::new(),
             name: Vec::new(),
             printed_until: 0,
@@ -129,7 +135,9 @@ impl<T> Census<T> {
         let nearest = nearest.filter(|(_, waiting)| fits(waiting));
         let nearest = nearest.min_by_key(|(_, waiting)| distance(waiting));
         if let Some((place, _)) = nearest {
-            return self.waiting.remove(place).map(|waiting| waiting.request);
+            let met = self.waiting.remove(place)?;
+            self.waiting_bytes -= met.path_bytes;
+            return Some(met.request);
         }
         if self.lines_held < LINES_MAX {
             self.lines.entry(key).or_default().push_back(own);
@@ -160,15 +168,18 @@ impl<T> Census<T> {
         if let Some(status) = self.take_line(key, facts) {
             return Ok(Some((request, status)));
         }
-        if self.waiting.len() >= WAITING_MAX {
+        let bytes = self.waiting_bytes.saturating_add(heard.path.len());
+        if self.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             return Err(request);
         }
+        self.waiting_bytes = bytes;
         self.waiting.push_back(Waiting {
             key,
             status: heard.status,
             start: heard.start.0,
             end: heard.end.0,
             since: now.0,
+            path_bytes: heard.path.len(),
             request,
         });
         Ok(None)
@@ -185,6 +196,7 @@ impl<T> Census<T> {
             let passed = waiting.end.saturating_add(LINE_DELAY) <= self.printed_until;
             let over = waiting.since.saturating_add(HOLD) <= now.0 && (silent || passed);
             if over {
+                self.waiting_bytes -= waiting.path_bytes;
                 each(waiting.request);
             } else {
                 self.waiting.push_back(waiting);
@@ -194,16 +206,18 @@ impl<T> Census<T> {
 
     /// Hands over all requests that wait: no more lines will come.
     pub fn release(&mut self, mut each: impl FnMut(T)) {
+        self.waiting_bytes = 0;
         for waiting in std::mem::take(&mut self.waiting) {
             each(waiting.request);
         }
     }
 
-    /// When [`Census::without_line`] may have something next.
+    /// When [`Census::without_line`] may have something next, or something to forget.
     pub fn deadline(&self) -> Option<UnixNanos> {
-        let first = self.waiting.front()?;
-        let read = self.read_at.max(first.since);
-        Some(UnixNanos(read.saturating_add(HOLD)))
+        let first = self.waiting.front();
+        let alone = first.map(|first| self.read_at.max(first.since).saturating_add(HOLD));
+        let forgotten = (self.lines_held > 0).then(|| self.read_at.saturating_add(REMEMBER));
+        alone.into_iter().chain(forgotten).min().map(UnixNanos)
     }
 
     /// Requests that wait for their line.
@@ -228,11 +242,17 @@ impl<T> Census<T> {
 
     /// Forgets lines that no request came for.
     fn sweep(&mut self, now: UnixNanos) {
-        if now.0.saturating_sub(self.swept_at) < REMEMBER / 8 {
+        // a request of which nobody spoke while the log was silent has no other source
+        let silent = self.lines_held > 0 && self.read_at.saturating_add(REMEMBER) <= now.0;
+        if !silent && now.0.saturating_sub(self.swept_at) < REMEMBER / 8 {
             return;
         }
         self.swept_at = now.0;
-        let oldest = self.printed_until.min(now.0).saturating_sub(REMEMBER);
+        let oldest = if silent {
+            u64::MAX
+        } else {
+            self.printed_until.min(now.0).saturating_sub(REMEMBER)
+        };
         for lines in self.lines.values_mut() {
             lines.retain(|line| line.printed >= oldest);
         }
@@ -399,6 +419,42 @@ mod tests {
         let mut released = 0;
         census.release(|_| released += 1);
         assert_eq!(released, 2);
+    }
+
+    #[test]
+    fn lines_are_forgotten_when_the_log_is_silent() {
+        let mut census = Census::default();
+        census.read(at(90), at(95));
+        census.line(&line("/a", 200, 90));
+        let deadline = census.deadline().unwrap();
+        assert_eq!(deadline, UnixNanos(at(95).0 + REMEMBER));
+        assert!(left::<u8>(&mut census, (deadline.0 - T0) / MS - 1).is_empty());
+        assert_eq!(census.lines_held, 1);
+        // the one that is read in between postpones it
+        census.read(at(1_000), at(1_000));
+        assert!(left(&mut census, (deadline.0 - T0) / MS).is_empty());
+        assert_eq!(census.lines_held, 1);
+        let deadline = census.deadline().unwrap();
+        assert!(left(&mut census, (deadline.0 - T0) / MS).is_empty());
+        assert_eq!((census.lines_held, census.lines.capacity()), (0, 0));
+        assert_eq!(census.deadline(), None, "nothing wakes for it again");
+    }
+
+    #[test]
+    fn requests_with_long_paths_are_bounded_by_their_bytes() {
+        let mut census = Census::default();
+        let path = "/x".repeat(1 << 15);
+        let fit = WAITING_BYTES_MAX / path.len();
+        for number in 0..fit {
+            let waits = census.request(&heard(&path, 0, 100), number, at(100));
+            assert_eq!(waits, Ok(None));
+        }
+        assert_eq!(census.request(&heard(&path, 0, 100), 7, at(100)), Err(7));
+        assert_eq!(census.line(&line(&path, 200, 100)), Some(0));
+        assert_eq!(census.request(&heard(&path, 0, 100), 8, at(100)), Ok(None));
+        census.read(at(10_000), at(10_000));
+        assert_eq!(left(&mut census, 10_000).len(), fit);
+        assert_eq!(census.waiting_bytes, 0);
     }
 
     #[test]

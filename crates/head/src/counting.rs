@@ -43,7 +43,7 @@ impl Counting {
         let dependencies = Dependencies::new(registry, side, service, tally, received, now)?;
         Ok(Self {
             lines: LineCounts::new(registry, side, service, log.tally())?,
-            requests: Requests::recall(log, service, counts),
+            requests: Requests::recall(log, service, counts, now),
             dependencies,
         })
     }

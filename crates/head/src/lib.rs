@@ -13,7 +13,7 @@
 //! | `documents` | from an entry of the verdict log back to a document |
 //! | `origin` | what is constant for the documents of one container |
 //! | `counting`, `metrics` | what is counted on the way, exactly once over restarts |
-//! | `requests` | requests that end: their documents, and how they are counted |
+//! | `requests`, `remembered` | requests that end: their documents, and how they are counted |
 //! | `ledger` | the ledger as the parts of the sidecar share it |
 //!
 //! Deliberately knows no socket, no destination and no settings, and reads no clock: it is told the
@@ -27,6 +27,7 @@ mod head;
 mod ledger;
 mod metrics;
 mod origin;
+mod remembered;
 mod requests;
 
 pub use counting::Counting;

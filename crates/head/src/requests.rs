@@ -3,7 +3,7 @@
 //! After a restart the ledger hears of recent requests once more. Those whose documents are in the
 //! log were counted; so were those that ended before everything that is left of the log.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use correlate::RequestEnded;
 use correlate::census::{AccessLine, Census, Heard};
@@ -15,9 +15,12 @@ use pipeline::tally::{Cell, Tally};
 use pipeline::{Entry, OrderQueue, RequestEntry, VerdictLog};
 
 use crate::metrics::RequestCounts;
+use crate::remembered::Remembered;
 
-/// Documents remembered as written; the oldest are forgotten first.
-const REMEMBERED_MAX: usize = 65_536;
+/// Most requests that wait for room in the log, while its lanes cannot send.
+const WAITING_MAX: usize = 8_192;
+/// Most bytes of their texts.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 /// A request is in the log so long after its end at the latest, as a rule.
 const LOGGED_WITHIN: u64 = 60_000_000_000;
 
@@ -27,6 +30,7 @@ pub(crate) struct Requests {
     counts: RequestCounts,
     census: Census<Pending>,
     waiting: VecDeque<Settled>,
+    waiting_bytes: usize,
     known: Remembered,
     /// Parents of the spans that were told of: a record of a proxy that comes later is of the same
     /// request.
@@ -77,14 +81,29 @@ enum Counts {
     All,
 }
 
+impl Settled {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let summary = &self.entry.summary;
+        let names = summary.names.iter().map(|(_, value)| value.len());
+        summary.path.len() + summary.method.len() + names.sum::<usize>()
+    }
+}
+
 impl Requests {
     /// For the requests of `service`. Remembers what is in `log`.
-    pub(crate) fn recall(log: &VerdictLog, service: &str, counts: RequestCounts) -> Self {
+    pub(crate) fn recall(
+        log: &VerdictLog,
+        service: &str,
+        counts: RequestCounts,
+        now: UnixNanos,
+    ) -> Self {
         let mut requests = Self {
             service: service.to_owned(),
             counts,
             census: Census::default(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             known: Remembered::default(),
             parents: Remembered::default(),
             counted_until: UnixNanos(0),
@@ -94,9 +113,9 @@ impl Requests {
         let recalled = log.recent(UnixNanos(0), |entry| match entry {
             Entry::Request(request) => {
                 if let (DocumentId::Request(trace, _), Some(front)) = (request.id, request.front) {
-                    requests.known.add(DocumentId::Request(trace, front));
+                    requests.known.add(DocumentId::Request(trace, front), now);
                 }
-                requests.known.add(request.id);
+                requests.known.add(request.id, now);
             }
             Entry::Line(line) => {
                 oldest = Some(oldest.map_or(line.time, |oldest| oldest.min(line.time)));
@@ -121,7 +140,7 @@ impl Requests {
         if let Some(listener) = &self.listener {
             listener(&ended);
         }
-        let is_new = self.is_new(&ended);
+        let is_new = self.is_new(&ended, now);
         let is_http = ended.summary.protocol == "http";
         let end = ended.summary.start.plus(ended.summary.duration);
         match (is_new, is_http) {
@@ -241,23 +260,47 @@ impl Requests {
 
     /// Writes what there is room for; the rest is tried again when there is more.
     pub(crate) fn drain(&mut self, order: &OrderQueue, log: &mut VerdictLog, now: UnixNanos) {
+        self.known.forget_before(now);
+        self.parents.forget_before(now);
         while let Some(settled) = self.waiting.front() {
             if order.request(log, &settled.entry).is_err() {
                 break;
             }
-            let summary = &settled.entry.summary;
-            let kind = self.counts.kind(summary);
-            let tally = log.tally_mut();
-            if settled.counts == Counts::All
-                && let Some(cell) = self.counts.total(tally, kind, now)
-            {
-                tally.add(cell, 1);
+            if let Some(settled) = self.waiting.pop_front() {
+                self.waiting_bytes -= settled.bytes();
+                self.count(log.tally_mut(), &settled, now);
             }
-            if settled.counts != Counts::Nothing {
-                let trace = settled.trace;
-                self.counts.took(tally, kind, summary.duration, trace, now);
-            }
-            self.waiting.pop_front();
+        }
+        // a log that stays full is no reason to grow: the newest go without a document
+        let mut dropped: u64 = 0;
+        while self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
+            let Some(settled) = self.waiting.pop_back() else {
+                break;
+            };
+            self.waiting_bytes -= settled.bytes();
+            self.count(log.tally_mut(), &settled, now);
+            dropped += 1;
+        }
+        if dropped > 0 {
+            self.counts.without_document(dropped);
+            tracing::error!(
+                requests = dropped,
+                "verdict log is full: requests go without their documents"
+            );
+        }
+    }
+
+    fn count(&mut self, tally: &mut Tally, settled: &Settled, now: UnixNanos) {
+        let summary = &settled.entry.summary;
+        let kind = self.counts.kind(summary);
+        if settled.counts == Counts::All
+            && let Some(cell) = self.counts.total(tally, kind, now)
+        {
+            tally.add(cell, 1);
+        }
+        if settled.counts != Counts::Nothing {
+            let trace = settled.trace;
+            self.counts.took(tally, kind, summary.duration, trace, now);
         }
     }
 
@@ -321,7 +364,7 @@ impl Requests {
 
     fn settle(&mut self, ended: RequestEnded, counts: Counts) {
         let time = ended.summary.start;
-        self.waiting.push_back(Settled {
+        let settled = Settled {
             entry: RequestEntry {
                 id: DocumentId::Request(ended.trace, ended.span),
                 front: ended.front,
@@ -333,51 +376,26 @@ impl Requests {
             },
             trace: Some(ended.trace).filter(|_| ended.traced),
             counts,
-        });
+        };
+        self.waiting_bytes += settled.bytes();
+        self.waiting.push_back(settled);
     }
 
     /// Whether the request was not written before, under its own span or its proxy's.
-    fn is_new(&mut self, ended: &RequestEnded) -> bool {
+    fn is_new(&mut self, ended: &RequestEnded, now: UnixNanos) -> bool {
         let id = |span: SpanId| DocumentId::Request(ended.trace, span);
         // several requests may have the same caller, but not the same record of a proxy
         let parent = ended.parent.map(id);
         let known = match parent {
             Some(parent) => {
-                self.parents.add(parent);
+                self.parents.add(parent, now);
                 self.known.contains(parent)
             }
             None => !ended.traced && self.parents.contains(id(ended.span)),
         };
         let front = ended.front.filter(|front| *front != ended.span).map(id);
-        let front_is_new = front.is_none_or(|front| self.known.add(front));
-        self.known.add(id(ended.span)) && front_is_new && !known
-    }
-}
-
-/// Documents by their ids; the oldest makes room.
-#[derive(Debug, Default)]
-struct Remembered {
-    ids: HashSet<DocumentId>,
-    order: VecDeque<DocumentId>,
-}
-
-impl Remembered {
-    /// Answers whether `id` was new.
-    fn add(&mut self, id: DocumentId) -> bool {
-        if !self.ids.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        true
-    }
-
-    fn contains(&self, id: DocumentId) -> bool {
-        self.ids.contains(&id)
+        let front_is_new = front.is_none_or(|front| self.known.add(front, now));
+        self.known.add(id(ended.span), now) && front_is_new && !known
     }
 }
 

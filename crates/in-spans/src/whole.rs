@@ -65,6 +65,11 @@ impl<'a> SpanRun<'a> {
         self.run
     }
 
+    /// How long the last span is.
+    pub const fn last_bytes(&self) -> usize {
+        self.last.end.saturating_sub(self.last.start)
+    }
+
     /// Where the next span begins at the earliest.
     pub fn offset(&self) -> u32 {
         u32::try_from(self.at).unwrap_or(u32::MAX)

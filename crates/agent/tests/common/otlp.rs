@@ -67,6 +67,8 @@ pub(crate) struct Receiver {
 struct State {
     tricks: VecDeque<Trick>,
     requests: usize,
+    /// Bytes of the largest request.
+    largest: usize,
     spans: Vec<Taken>,
     /// Spans that a partial success named.
     rejected: usize,
@@ -106,6 +108,11 @@ impl Receiver {
     /// How many requests came.
     pub(crate) fn requests(&self) -> usize {
         self.lock().requests
+    }
+
+    /// How many bytes the largest request had.
+    pub(crate) fn largest(&self) -> usize {
+        self.lock().largest
     }
 
     /// How many spans a partial success named.
@@ -151,6 +158,7 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Respons
     let trick = {
         let mut state = lock(&state);
         state.requests += 1;
+        state.largest = state.largest.max(body.len());
         state.tricks.pop_front()
     };
     match trick {

@@ -128,6 +128,31 @@ async fn a_request_is_exported_with_its_route_its_status_and_its_person() {
 }
 
 #[tokio::test]
+async fn a_request_to_the_receiver_is_bounded_in_bytes_too() {
+    let receiver = Receiver::start().await;
+    let setup = Setup::new().otlp(receiver.address, "batch_spans: 5000");
+    let sidecar = setup.start().await;
+    let (spans, each) = (60, 100_000);
+    let mut large: Vec<Value> = (0..spans).map(|n| call(n, "resources.find")).collect();
+    for span in &mut large {
+        // longer values would be shortened
+        for note in 0..each / 1_000 {
+            span["tags"][format!("note.{note}")] = "x".repeat(1_000).into();
+        }
+    }
+    post(&sidecar, &large).await;
+    is_through(&sidecar).await;
+    each_once(&receiver, spans);
+    let largest = receiver.largest();
+    assert!(
+        largest > each,
+        "{largest}: the spans are as large as they were"
+    );
+    assert!(largest < (1 << 20) + 2 * each, "{largest}");
+    nothing_is_unaccounted_for(&sidecar).await;
+}
+
+#[tokio::test]
 async fn noise_is_dropped_by_rule_and_errors_are_kept() {
     let receiver = Receiver::start().await;
     let noise = "noise: {metrics_polls: 0, scrapes: 0, etcd_reads: 0}";

@@ -8,7 +8,7 @@ use model::document::RequestSummary;
 use model::ids::TraceId;
 use model::time::UnixNanos;
 use pipeline::tally::{Cell, Tally};
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 use telemetry::side_table::SideTable;
 
 use super::family::{Family, Handle, Spec};
@@ -50,6 +50,7 @@ pub(crate) struct RequestCounts {
     duration: Family,
     totals: HashMap<Kind, Handle>,
     durations: HashMap<Kind, Handle>,
+    without_document: IntCounter,
 }
 
 /// The labels of a request; the route by where its template lies, which is the same for all of it.
@@ -73,13 +74,24 @@ impl RequestCounts {
             registry.register(Box::new(family.clone()))?;
             prometheus::Result::Ok(family)
         };
+        let without_document = IntCounter::new(
+            "emco_observer_head_dropped_requests_total",
+            "Requests that have no document, because the verdict log was full for long.",
+        )?;
+        registry.register(Box::new(without_document.clone()))?;
         Ok(Self {
             routes,
+            without_document,
             total: family(&TOTAL)?,
             duration: family(&DURATION)?,
             totals: HashMap::new(),
             durations: HashMap::new(),
         })
+    }
+
+    /// So many requests found no room for their documents.
+    pub(crate) fn without_document(&self, requests: u64) {
+        self.without_document.inc_by(requests);
     }
 
     /// The labels of an HTTP request.

@@ -41,12 +41,20 @@ fn child(request: RequestEnded, parent: u8) -> RequestEnded {
 }
 
 fn opened(dir: &std::path::Path, registry: &Registry) -> (VerdictLog, Requests) {
-    let (limits, queue) = (Limits::default(), spool::QueueMetrics::default());
+    opened_with(dir, registry, Limits::default())
+}
+
+fn opened_with(
+    dir: &std::path::Path,
+    registry: &Registry,
+    limits: Limits,
+) -> (VerdictLog, Requests) {
+    let queue = spool::QueueMetrics::default();
     let (log, _) = VerdictLog::open(dir, limits, &[], queue).unwrap();
     let routes = Ledger::new(correlate::Settings::of("rsync")).routes();
     let side = SideTable::default();
     let counts = RequestCounts::new(registry, &side, "rsync", routes, log.tally()).unwrap();
-    let known = Requests::recall(&log, "rsync", counts);
+    let known = Requests::recall(&log, "rsync", counts, T0);
     (log, known)
 }
 
@@ -151,4 +159,51 @@ fn requests_of_one_caller_are_as_many_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let requests = [child(ended(1, 2), 7), child(ended(1, 3), 7)];
     assert_eq!(told(dir.path(), &requests), 2);
+}
+
+#[test]
+fn requests_that_find_no_room_are_bounded_and_counted_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::new();
+    let limits = Limits {
+        bytes_max: 64 << 10,
+        ..Limits::default()
+    };
+    let (mut log, mut known) = opened_with(dir.path(), &registry, limits);
+    let head = Metrics::new(&registry).unwrap().head(log.sequence());
+    let order = OrderQueue::new(8, head);
+    let told = WAITING_MAX * 2;
+    for number in 0..told {
+        let mut request = ended(1, 1);
+        request.span = SpanId((number as u64 + 1).to_be_bytes());
+        request.summary.path = "InstallApp".to_owned();
+        known.ended(request, T0);
+        if number % 64 == 0 {
+            known.drain(&order, &mut log, T0);
+        }
+    }
+    known.drain(&order, &mut log, T0);
+    assert_eq!(known.waiting.len(), WAITING_MAX, "the log is full");
+    let mut long = ended(2, 2);
+    long.summary.path = "x".repeat(WAITING_BYTES_MAX);
+    known.ended(long, T0);
+    known.drain(&order, &mut log, T0);
+    assert!(known.waiting_bytes <= WAITING_BYTES_MAX);
+    let in_log = usize::try_from(log.sequence()).unwrap();
+    let dropped = told + 1 - in_log - WAITING_MAX;
+    let families = registry.gather();
+    let mut families = families.iter();
+    let name = "emco_observer_head_dropped_requests_total";
+    let counter = families.find(|family| family.name() == name).unwrap();
+    let counter = counter.get_metric()[0].get_counter().get_value();
+    assert!(dropped > 1);
+    assert_eq!(counter.to_string(), dropped.to_string());
+    let tally = log.tally();
+    let total: u64 = tally
+        .all()
+        .iter()
+        .filter(|series| series.name.starts_with("requests\t"))
+        .map(|series| tally.value(series.first))
+        .sum();
+    assert_eq!(total, (in_log + dropped) as u64);
 }
