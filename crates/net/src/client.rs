@@ -2,7 +2,7 @@
 //! answers read whole up to a cap.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -44,6 +44,9 @@ impl Default for ClientSettings {
     }
 }
 
+/// A server that wants to be left alone for longer is asked again all the same.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+
 /// What the server answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -56,11 +59,21 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// `Retry-After` in its form of seconds, at most an hour.
+    /// `Retry-After`, in seconds or as a date, at most an hour. A date is compared with the server's own
+    /// clock where the answer has its `Date`, so that two clocks that differ do no harm.
     pub fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-        let seconds: u64 = text.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds.min(3600)))
+        let text = |name| self.headers.get(name)?.to_str().ok().map(str::trim);
+        let after = text(header::RETRY_AFTER)?;
+        let wait = if let Ok(seconds) = after.parse() {
+            Duration::from_secs(seconds)
+        } else {
+            let until = httpdate::parse_http_date(after).ok()?;
+            let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+            let now = now.unwrap_or_else(SystemTime::now);
+            // what is past waits no longer
+            until.duration_since(now).unwrap_or_default()
+        };
+        Some(wait.min(RETRY_AFTER_MAX))
     }
 }
 

@@ -6,7 +6,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -93,6 +93,52 @@ async fn a_request_and_its_answer() {
         assert_eq!(reply.retry_after(), Some(Duration::from_secs(3)));
     }
     running.end().await;
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    const DATE: Option<&str> = Some("Mon, 23 Nov 2026 14:00:00 GMT");
+    let wait = |after: &str, date: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", after.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert("date", date.parse().unwrap());
+        }
+        let reply = net::Reply {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            headers,
+            body: Bytes::new(),
+        };
+        reply.retry_after()
+    };
+    for (after, seconds) in [
+        ("7", Some(7)),
+        ("999999", Some(3600)),
+        ("Mon, 23 Nov 2026 14:00:42 GMT", Some(42)),
+        // the two forms that are obsolete and still to be read
+        ("Monday, 23-Nov-26 14:01:00 GMT", Some(60)),
+        ("Mon Nov 23 14:02:00 2026", Some(120)),
+        ("Tue, 24 Nov 2026 14:00:00 GMT", Some(3600)),
+        ("Mon, 23 Nov 2026 13:00:00 GMT", Some(0)),
+        ("soon", None),
+        ("-1", None),
+        ("Mon, 33 Nov 2026 14:00:00 GMT", None),
+    ] {
+        assert_eq!(
+            wait(after, DATE),
+            seconds.map(Duration::from_secs),
+            "{after}"
+        );
+    }
+    // without the server's clock ours has to do
+    let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_mins(10));
+    let waited = wait(&soon, None).unwrap();
+    let around = Duration::from_mins(9)..=Duration::from_mins(10);
+    assert!(around.contains(&waited), "{waited:?}");
+    assert_eq!(
+        wait("Mon, 23 Nov 2020 14:00:00 GMT", None),
+        Some(Duration::ZERO)
+    );
 }
 
 #[tokio::test]

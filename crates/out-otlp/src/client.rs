@@ -22,15 +22,13 @@ use crate::metrics::Metrics;
 use crate::settings::{Compression, OtlpSettings};
 use crate::wire::{self, Judgement};
 
-/// A receiver that fails so often at one request may fail because of the request.
-const SERVER_FAULTS_MAX: u32 = 10;
-
 /// Sends bodies to one receiver. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Courier {
     http: net::HttpClient,
     compression: Compression,
     metrics: Metrics,
+    backoff: Backoff,
     outcome: Arc<Mutex<Option<Judgement>>>,
 }
 
@@ -50,8 +48,14 @@ impl Courier {
             http,
             compression: settings.compression,
             metrics,
+            backoff: Backoff::default(),
             outcome: Arc::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
     }
 
     /// What became of the last request, once.
@@ -61,26 +65,13 @@ impl Courier {
     }
 
     async fn deliver(&self, body: Bytes) -> Judgement {
-        let mut backoff = Backoff::default();
-        let mut server_faults = 0;
+        let mut backoff = self.backoff.clone();
         loop {
             let error = match self.attempt(&body).await {
                 Ok(judgement) => return judgement,
                 Err(error) => error,
             };
             self.report(&error, backoff.failures());
-            if let Error::Status {
-                status: 500,
-                ref said,
-                ..
-            } = error
-            {
-                server_faults += 1;
-                if server_faults >= SERVER_FAULTS_MAX {
-                    let said = said.clone();
-                    return Judgement::Refused { status: 500, said };
-                }
-            }
             let wait = backoff.next(fastrand::f64());
             let wait = error.retry_after().unwrap_or_default().max(wait);
             tokio::time::sleep(wait).await;

@@ -65,6 +65,11 @@ impl Exporter {
     }
 
     #[cfg(test)]
+    pub(crate) fn set_backoff(&mut self, backoff: net::Backoff) {
+        self.courier.set_backoff(backoff);
+    }
+
+    #[cfg(test)]
     pub(crate) const fn known(&self) -> usize {
         self.exporters.len()
     }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 2xx | taken; the body may say how many spans were not (`partial_success`) |
 //! | 413 | too large: less of it may be taken |
-//! | 400, 415, 422 | never taken: sending it again changes nothing |
-//! | everything else | not now, or not here: an operator or time mends it |
+//! | 400, 415, 422, 501, 505 | never taken: sending it again changes nothing |
+//! | everything else, 500 too | not now, or not here: an operator or time mends it, as long as the disk's share lasts |
 
 use net::Reply;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -48,7 +48,7 @@ pub(crate) fn judge(reply: &Reply) -> Result<Judgement, Error> {
     match status {
         200..=299 => Ok(taken(&reply.body)),
         413 => Ok(Judgement::TooLarge),
-        400 | 415 | 422 => Ok(Judgement::Refused {
+        400 | 415 | 422 | 501 | 505 => Ok(Judgement::Refused {
             status,
             said: shortened(&String::from_utf8_lossy(&reply.body)),
         }),
@@ -121,11 +121,11 @@ mod tests {
     #[test]
     fn final_answers_are_told_from_those_that_time_mends() {
         assert_eq!(judge(&reply(413, "")).unwrap(), Judgement::TooLarge);
-        for status in [400, 415, 422] {
+        for status in [400, 415, 422, 501, 505] {
             let judged = judge(&reply(status, "bad wire type")).unwrap();
             assert!(matches!(judged, Judgement::Refused { said, .. } if said == "bad wire type"));
         }
-        for status in [301, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
+        for status in [301, 401, 403, 404, 408, 429, 500, 502, 503, 504, 507] {
             let error = judge(&reply(status, "no")).unwrap_err();
             assert_eq!(
                 error.retry_after(),

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -156,6 +157,20 @@ async fn the_same_body_is_sent_until_it_is_taken() {
     };
     assert_eq!(bodies.len(), 3);
     assert!(bodies.iter().all(|body| *body == bodies[0]));
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_for_long_gets_the_spans_all_the_same() {
+    let failures = 25;
+    let broken = (0..failures).map(|number| [500, 502, 503, 504][number % 4]);
+    let broken = broken.map(|status| (status, Bytes::from_static(b"broken")));
+    let receiver = Receiver::start(broken.collect()).await;
+    let (mut exporter, metrics) = receiver.exporter(|_| {});
+    let millisecond = Duration::from_millis(1);
+    exporter.set_backoff(net::Backoff::new(millisecond, millisecond));
+    let outcome = exporter.export(batch("a", 3)).await.unwrap();
+    assert_eq!((outcome, metrics.exported.get()), (Outcome::Done, 3));
+    assert_eq!(receiver.requests().len(), failures + 1);
 }
 
 #[tokio::test]
