@@ -36,6 +36,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names of reasons that are shown before they happen: what receivers answer.
+    pub(crate) const OF_SERVERS: [&'static str; 7] = [
+        "http_401", "http_403", "http_404", "http_429", "http_4xx", "http_503", "http_5xx",
+    ];
+
     /// A bounded name of the reason, for metrics.
     pub const fn label(&self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::error::Error;
 use crate::rules::Rule;
 
 /// Why a span was not exported.
@@ -117,6 +118,9 @@ impl Metrics {
             )?,
         };
         metrics.register(registry)?;
+        for reason in Error::OF_SERVERS {
+            metrics.failures.with_label_values(&[reason]);
+        }
         for rule in Rule::ALL {
             metrics.noise_kept.with_label_values(&[rule.name()]);
             metrics.drop(Dropped::Noise(rule), 0);

@@ -22,6 +22,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(crate) enum Trick {
     /// Not taken: 503 and a wish to wait so many seconds.
     Busy(u32),
+    /// Not taken, and this is the status.
+    Broken(u16),
     /// Not taken: nobody who may send is known here.
     Unauthorised,
     /// Not taken: 413.
@@ -167,6 +169,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Respons
             let seconds = seconds.to_string().parse().unwrap();
             response.headers_mut().insert("retry-after", seconds);
             response
+        }
+        Some(Trick::Broken(status)) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            respond(status, b"broken".to_vec())
         }
         Some(Trick::Unauthorised) => respond(StatusCode::UNAUTHORIZED, Vec::new()),
         Some(Trick::TooLarge) => respond(StatusCode::PAYLOAD_TOO_LARGE, Vec::new()),

@@ -3,6 +3,7 @@
 
 use crate::common::bulk::Server;
 use crate::common::forward::Receiver;
+use crate::common::otlp;
 use crate::common::pod::now;
 use crate::common::requests::Request;
 use crate::common::sidecar::{Setup, free_addresses};
@@ -36,10 +37,12 @@ fn is_series(line: &str, name: &str, labels: &[&str]) -> bool {
 #[tokio::test]
 async fn every_counter_of_the_page_is_shown() {
     let (forward, elastic) = (Receiver::start().await, Server::start().await);
+    let traces = otlp::Receiver::start().await;
     let [hub] = free_addresses();
     let setup = Setup::new()
         .forward(forward.address)
         .elastic(elastic.address)
+        .otlp(traces.address, "")
         .hub(hub);
     let sidecar = setup.start().await;
     let counters = counters();

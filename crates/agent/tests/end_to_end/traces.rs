@@ -128,6 +128,36 @@ async fn a_request_is_exported_with_its_route_its_status_and_its_person() {
 }
 
 #[tokio::test]
+async fn a_receiver_of_traces_that_fails_and_one_that_never_takes_them() {
+    let receiver = Receiver::start().await;
+    receiver.play(&[Trick::Broken(500), Trick::Broken(502), Trick::Broken(500)]);
+    let setup = Setup::new().otlp(receiver.address, "");
+    let sidecar = setup.start().await;
+    post_calls(&sidecar, 0..10, 10).await;
+    sidecar.counts(EXPORTED, &[], 10).await;
+    each_once(&receiver, 10);
+    let failures = "emco_observer_otlp_failures_total";
+    let broken = sidecar.metric(failures, &[r#"reason="http_5xx""#]).await;
+    assert_eq!(broken, 3);
+    sidecar
+        .says(&["spans were not taken, they will be sent again"])
+        .await;
+    assert_eq!(
+        sidecar
+            .metric("emco_observer_otlp_dropped_spans_total", &[])
+            .await,
+        0
+    );
+    receiver.play(&[Trick::Broken(501)]);
+    post_calls(&sidecar, 10..15, 5).await;
+    sidecar.counts(RECEIVED, &[], 15).await;
+    is_through(&sidecar).await;
+    each_once(&receiver, 10);
+    assert_eq!(sidecar.metric(DROPPED, &[r#"reason="refused""#]).await, 5);
+    nothing_is_unaccounted_for(&sidecar).await;
+}
+
+#[tokio::test]
 async fn a_request_to_the_receiver_is_bounded_in_bytes_too() {
     let receiver = Receiver::start().await;
     let setup = Setup::new().otlp(receiver.address, "batch_spans: 5000");
@@ -141,7 +171,7 @@ async fn a_request_to_the_receiver_is_bounded_in_bytes_too() {
         }
     }
     post(&sidecar, &large).await;
-    is_through(&sidecar).await;
+    sidecar.counts(EXPORTED, &[], large.len()).await;
     each_once(&receiver, spans);
     let largest = receiver.largest();
     assert!(
