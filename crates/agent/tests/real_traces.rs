@@ -64,12 +64,14 @@ async fn jaeger_finds_requests_by_service_route_person_error_and_duration() {
     };
     let hub = Hub::start().await;
     let mut setup = Setup::new().hub(hub.address).otlp(jaeger.otlp, NO_NOISE);
-    setup.wait = "1s";
+    // people and records are found within this time also on a machine with much to do
+    setup.wait = "3s";
     let mut service = setup.service();
     service.ago(Duration::from_mins(2)).logrus("started");
     let mut proxy = setup.pod.container("istio-proxy");
     let sidecar = setup.start().await;
-    for number in 0..REQUESTS {
+    // zeros are no span id, and number 0 would have them
+    for number in 1..=REQUESTS {
         let request = Request::new(number, now() - TAKES);
         let person = if number % 3 == 0 { "alice" } else { "bob" };
         hub.gateway_says(&request.trace, person);
@@ -116,10 +118,38 @@ async fn jaeger_finds_requests_by_service_route_person_error_and_duration() {
             tags(&json!({"http.response.status_code": "202"})),
             30,
         ),
-        ("error", tags(&json!({"error.type": "_OTHER"})), 6),
+        ("type of error", tags(&json!({"error.type": "_OTHER"})), 6),
+        ("error", tags(&json!({"error": "true"})), 6),
+        (
+            "error of a person",
+            tags(&json!({"error": "true", "user.id": "alice"})),
+            2,
+        ),
+        (
+            "error of nobody",
+            tags(&json!({"error": "true", "user.id": "carol"})),
+            0,
+        ),
         ("duration", "minDuration=5s".to_owned(), 1),
+        (
+            "duration and error",
+            format!("minDuration=5s&{}", tags(&json!({"error": "true"}))),
+            0,
+        ),
     ] {
         assert_eq!(found(&jaeger, &parameters).len(), traces, "{what}");
+    }
+    // what failed is marked, and nothing else
+    for trace in &all {
+        let spans = trace["spans"].as_array().unwrap().iter();
+        for span in spans {
+            let has = |key: &str, value: Value| {
+                let mut tags = span["tags"].as_array().unwrap().iter();
+                tags.any(|tag| tag["key"] == key && tag["value"] == value)
+            };
+            let refused = has("otel.status_description", "connection refused".into());
+            assert_eq!(has("error", true.into()), refused, "{span}");
+        }
     }
 }
 

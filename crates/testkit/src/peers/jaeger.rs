@@ -1,7 +1,11 @@
-//! Jaeger with its store in memory: spans in, queries as its pages send them.
+//! Jaeger with its store in a folder: spans in, queries as its pages send them.
+//!
+//! Its store in memory finds nothing for `error=true` (2.13): it takes the text of the query for no
+//! boolean, and looks for spans whose status is OK. The one on disk, as those of real installations,
+//! indexes the tag that Jaeger makes of the status.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -9,9 +13,6 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{Process, free_ports, get, get_json, installed};
-
-/// Traces that are kept; older ones are forgotten.
-const TRACES_MAX: u32 = 1_000_000;
 
 /// A running Jaeger.
 #[derive(Debug)]
@@ -37,6 +38,11 @@ impl Jaeger {
         let program = installed("jaeger")?;
         let [otlp, otlp_grpc, zipkin, query, query_grpc] = free_ports();
         let settings = folder.join("jaeger.yaml");
+        let store = folder.join("jaeger-store");
+        // it begins empty
+        if let Err(error) = fs::remove_dir_all(&store) {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{}", store.display());
+        }
         let text = json!({
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
@@ -46,7 +52,10 @@ impl Jaeger {
                 "telemetry": {"metrics": {"level": "none"}},
             },
             "extensions": {
-                "jaeger_storage": {"backends": {"store": {"memory": {"max_traces": TRACES_MAX}}}},
+                "jaeger_storage": {"backends": {"store": {"badger": {
+                    "ephemeral": false, "consistency": false,
+                    "directories": {"keys": store.join("keys"), "values": store.join("values")},
+                }}}},
                 "jaeger_query": {
                     "storage": {"traces": "store"},
                     "http": {"endpoint": query}, "grpc": {"endpoint": query_grpc},
