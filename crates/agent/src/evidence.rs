@@ -10,6 +10,7 @@ use spool::Spool;
 use telemetry::cpu::{Meter, Work};
 
 use crate::environment::now;
+use crate::rest::Rest;
 use crate::span_fates::Judge;
 use crate::span_lookup::SpanMemory;
 use crate::span_store::SpanStore;
@@ -30,6 +31,7 @@ pub(crate) struct LedgerSink {
     /// Counts calls, where they are to be counted.
     calls: Option<DependencyCalls>,
     fates: Option<(Judge, SpanStore)>,
+    rest: Rest,
 }
 
 impl LedgerSink {
@@ -41,7 +43,13 @@ impl LedgerSink {
             memory: None,
             calls: None,
             fates: None,
+            rest: Rest::default(),
         }
+    }
+
+    /// Says to `rest` when spans come.
+    pub(crate) fn disturbing(self, rest: Rest) -> Self {
+        Self { rest, ..self }
     }
 
     /// Counts calls, too: for spans that are received, not for those that are shown again.
@@ -104,6 +112,7 @@ impl SpanSink for LedgerSink {
     }
 
     fn end_of_piece(&mut self) {
+        self.rest.disturb();
         if let (Some(calls), Some(at)) = (&mut self.calls, self.at.take()) {
             calls.end_of_piece(at);
         }

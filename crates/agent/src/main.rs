@@ -16,6 +16,7 @@ mod lanes;
 mod pace;
 mod process;
 mod renewal;
+mod rest;
 mod resume;
 mod rules;
 mod run;

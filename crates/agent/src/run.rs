@@ -35,6 +35,7 @@ use crate::environment;
 use crate::evidence::{LedgerSink, SpanJournal, note_downtime, note_late_start, rebuild};
 use crate::lanes;
 use crate::pace::{DECIDE_EVERY, sleep_until, wake_at};
+use crate::rest::Rest;
 use crate::resume::resume;
 use crate::settings::Settings;
 use crate::span_lane::{self, SpanLaneHandle};
@@ -69,6 +70,7 @@ pub(crate) struct Sidecar {
     trimmed: Instant,
     process: Process,
     meter: Meter,
+    rest: Rest,
     /// Since when spans are taken, until it is known whether the service began before.
     newborn: Option<UnixNanos>,
     lane_names: Vec<&'static str>,
@@ -96,8 +98,10 @@ impl Sidecar {
         let spool = open_spool(settings, &queues)?;
         let spans = span_lane::open_store(&settings.lanes, spool, state_dir, registry)?;
         let memory = settings.lanes.otlp.is_some().then(SpanMemory::default);
-        let ledger = new_ledger(settings);
-        let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY).telling(memory.clone());
+        let (ledger, rest) = (new_ledger(settings), Rest::default());
+        let mut sink = LedgerSink::new(ledger.clone(), EXPORT_DELAY)
+            .telling(memory.clone())
+            .disturbing(rest.clone());
         if let Some(lost_before) = rebuild(spans.spool(), &mut sink, &meter) {
             ledger.lock().history_lost(lost_before);
         }
@@ -146,7 +150,7 @@ impl Sidecar {
         let lookup = LedgerLookup::new(ledger.clone(), memory.clone().unwrap_or_default());
         let traces = span_lane::spawn(settings, &spans, lookup, &meter)?;
         let (hub, learned) = connect_hub(settings, registry, stop)?;
-        tokio::spawn(synced(handle.clone(), background.clone()));
+        spawn_keepers(&handle, &rest, &ledger, background);
         let mut head = Head::new(Parts {
             ledger: ledger.clone(),
             order: OrderQueue::new(WAITING_MAX, metrics.head(recovery.sequence)),
@@ -178,6 +182,7 @@ impl Sidecar {
             trimmed: Instant::now(),
             process,
             meter,
+            rest,
             newborn: claim.alive_until.is_none().then_some(listening),
             lane_names,
             background: background.clone(),
@@ -209,6 +214,7 @@ impl Sidecar {
                         Event::Idle => self.level(),
                         Event::Chunk(chunk) => {
                             self.process.mark_first_read();
+                            self.rest.disturb();
                             let head = &mut self.head;
                             self.meter.within(Work::Lines, || head.event(Event::Chunk(chunk), now));
                         }
@@ -386,6 +392,12 @@ fn receive(
         tokio::spawn(receiver.serve(journal, sink, meter.clone(), background.clone()));
     }
     received
+}
+
+/// What keeps log and memory in order.
+fn spawn_keepers(log: &LogHandle, rest: &Rest, ledger: &SharedLedger, stop: &CancellationToken) {
+    tokio::spawn(synced(log.clone(), stop.clone()));
+    tokio::spawn(rest.clone().watch(ledger.clone(), stop.clone()));
 }
 
 async fn synced(log: LogHandle, stop: CancellationToken) {

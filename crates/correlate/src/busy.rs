@@ -33,6 +33,11 @@ impl Busy {
         }
     }
 
+    /// Gives back the room that is not needed.
+    pub(crate) fn shrink(&mut self) {
+        self.intervals.shrink_to_fit();
+    }
+
     /// Whether everything from `from` to `to` lies strictly inside one interval.
     pub(crate) fn covers(&self, from: u64, to: u64) -> bool {
         let at = self.intervals.partition_point(|(_, end)| *end < to);

@@ -93,6 +93,11 @@ impl Calls {
         self.ends.insert(at, (end, kind));
     }
 
+    /// Gives back the room that is not needed.
+    pub(crate) fn shrink(&mut self) {
+        self.ends.shrink_to_fit();
+    }
+
     /// Whether a statement at `time` (printed at most `slack` earlier) can follow a call.
     pub(crate) fn allow(&self, follows: Follows, time: u64, slack: u64) -> bool {
         let within = |reach: u64, is: fn(CallKind) -> bool| {

@@ -458,6 +458,15 @@ impl Ledger {
         }
     }
 
+    /// Nothing has come for a while: what is too old goes, and what is kept takes no more room than it
+    /// needs.
+    pub fn rest(&mut self, now: UnixNanos) {
+        self.prune(now);
+        self.waiting.shrink_to_fit();
+        self.state.access_lines.shrink_to_fit();
+        self.state.origins.shrink();
+    }
+
     fn prune(&mut self, now: UnixNanos) {
         let progress = self.progress(now);
         let keep = self.state.settings.wait.saturating_add(1_000_000_000);

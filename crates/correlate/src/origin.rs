@@ -127,6 +127,13 @@ impl Origin {
         }
     }
 
+    /// Gives back the room that is not needed.
+    pub(crate) fn shrink(&mut self) {
+        self.calls.shrink();
+        self.busy.shrink();
+        self.failures.shrink_to_fit();
+    }
+
     /// Whether it may have been at work when the line was printed.
     pub(crate) fn maybe_open(&self, line: &Waiting) -> bool {
         self.start <= line.time && line.time.saturating_sub(line.slack) <= self.end

@@ -427,6 +427,15 @@ impl Origins {
         before - self.rows.len()
     }
 
+    /// Gives back the room that is not needed.
+    pub(crate) fn shrink(&mut self) {
+        for origin in &mut self.rows {
+            origin.shrink();
+        }
+        self.rows.shrink_to_fit();
+        self.by_trace.shrink_to_fit();
+    }
+
     /// Makes room: the half that ended first goes, before those that go on, the oldest first. Lines of
     /// theirs may still wait, or be printed later.
     fn forget_oldest(&mut self) {

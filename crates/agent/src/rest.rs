@@ -1,0 +1,104 @@
+//! On the way from busy to idle: memory that a burst needed is given back, once.
+//!
+//! Nothing ticks at rest. While something happens, the watch looks every [`QUIET`] whether it still
+//! does; when it does not, collections shrink to what they hold, and the allocator returns what was
+//! freed. It keeps freed pages for a second, and looks at them only when another page is freed.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use head::SharedLedger;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::now;
+
+/// So long nothing happens before memory is given back.
+const QUIET: Duration = Duration::from_secs(2);
+/// So long the allocator keeps what was freed, and a little more.
+const KEPT: Duration = Duration::from_millis(1_100);
+/// What is still under way to a destination then comes to its end so soon, mostly.
+const AFTERMATH: Duration = Duration::from_secs(4);
+/// More than the allocator serves from a page that others use.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Where those who work say so. Clones are handles to the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rest(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// How often something happened.
+    events: AtomicU64,
+    /// Whether the watch looks again by itself.
+    awake: AtomicBool,
+    begins: Notify,
+}
+
+impl Rest {
+    /// Something happens.
+    pub(crate) fn disturb(&self) {
+        self.0.events.fetch_add(1, Ordering::Relaxed);
+        if !self.0.awake.swap(true, Ordering::Relaxed) {
+            self.0.begins.notify_one();
+        }
+    }
+
+    /// Gives memory back whenever it becomes quiet, until `stop`.
+    pub(crate) async fn watch(self, ledger: SharedLedger, stop: CancellationToken) {
+        let watch = async {
+            loop {
+                self.quiet().await;
+                ledger.lock().rest(now());
+                for pause in [KEPT, AFTERMATH] {
+                    sleep(pause).await;
+                    drop(black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
+                }
+            }
+        };
+        stop.run_until_cancelled(watch).await;
+    }
+
+    /// Waits until something has happened, and then nothing more for a while.
+    async fn quiet(&self) {
+        self.0.begins.notified().await;
+        let mut seen = 0;
+        loop {
+            let events = self.0.events.load(Ordering::Relaxed);
+            if events == seen {
+                break;
+            }
+            seen = events;
+            sleep(QUIET).await;
+        }
+        self.0.awake.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_quiet_when_nothing_happened_for_a_while() {
+        let rest = Rest::default();
+        for _ in 0..2 {
+            let started = Instant::now();
+            rest.disturb();
+            let work = async {
+                sleep(QUIET / 2).await;
+                rest.disturb();
+            };
+            tokio::join!(rest.quiet(), work);
+            assert_eq!(started.elapsed(), QUIET * 2);
+            assert!(
+                timeout(QUIET * 9, rest.quiet()).await.is_err(),
+                "no disturbance, no work"
+            );
+        }
+    }
+}
