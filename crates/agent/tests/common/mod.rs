@@ -25,6 +25,7 @@ pub(crate) mod pod;
 pub(crate) mod requests;
 pub(crate) mod sidecar;
 pub(crate) mod store;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

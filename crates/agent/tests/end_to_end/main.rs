@@ -8,6 +8,7 @@
 //! | `destinations` | receivers that hang, lie, break off and refuse |
 //! | `people` | spans and the hub: who did it, and who may not be named |
 //! | `secrets` | what must not leave the pod |
+//! | `reload` | settings and files that change while it runs |
 //! | `traces` | spans to a receiver that hangs, lies, breaks off and refuses |
 //! | `command` | what an operator types and reads |
 //! | `operations` | what the page for operators names |

@@ -9,7 +9,9 @@ use serde_json::Value;
 use crate::common::bulk::{Server, Trick};
 use crate::common::forward::{Manner, Receiver};
 use crate::common::sidecar::{Setup, Sidecar, free_addresses};
-use crate::common::{http, until};
+use crate::common::tls::{self, Front};
+use crate::common::{http, otlp, until};
+use crate::traces::{each_once, post_calls};
 
 /// The settings file as kubelet mounts a `ConfigMap`: links that are swapped as a whole.
 struct ConfigMap {
@@ -128,6 +130,80 @@ async fn a_server_moves_and_gets_another_login() {
     map.update(&format!("{moved}    api_key_file: {}\n", key.display()));
     service.logrus("after the move");
     new.store.has_exactly(&service.written).await;
+    assert!(sidecar.terminate().await.success());
+}
+
+/// The settings of `setup` with its receiver of traces behind TLS.
+fn secured(setup: &Setup, plain: &otlp::Receiver, front: &Front, authority: &Path) -> String {
+    let plain = format!("url: \"http://{}\"", plain.address);
+    let secure = format!(
+        "url: \"https://{}\"\n    tls: {{ca_file: {:?}, server_name: {}}}",
+        front.address,
+        authority.to_str().unwrap(),
+        tls::NAME,
+    );
+    let yaml = setup.yaml();
+    assert!(yaml.contains(&plain), "{yaml}");
+    yaml.replace(&plain, &secure)
+}
+
+#[tokio::test]
+async fn a_receiver_of_traces_moves_behind_tls_and_nothing_is_lost() {
+    let (old, new) = (otlp::Receiver::start().await, otlp::Receiver::start().await);
+    // what was sent to the old one is never answered
+    old.play(&[otlp::Trick::Silent]);
+    let front = Front::of(new.address).await;
+    let setup = Setup::new().otlp(old.address, "batch_spans: 10");
+    let mut map = ConfigMap::new(&setup.folder.path().join("config"), &setup.yaml());
+    let sidecar = start(&setup, &map.path());
+    answers(&setup).await;
+    post_calls(&sidecar, 0..40, 20).await;
+    until("the old one has a request", async || {
+        (old.tricks_left() == 0).then_some(())
+    })
+    .await;
+    let authority = setup.folder.path().join("ca.crt");
+    front.write_authority(&authority);
+    map.update(&secured(&setup, &old, &front, &authority));
+    let said = sidecar.says(&["settings were read again"]).await;
+    assert!(said.contains("lanes.otlp"), "{said}");
+    post_calls(&sidecar, 40..60, 20).await;
+    sidecar
+        .counts("emco_observer_otlp_exported_spans_total", &[], 60)
+        .await;
+    each_once(&new, 60);
+    assert!(old.spans().is_empty(), "it took none");
+    assert_eq!(sidecar.health().await["status"], "ok");
+    assert!(sidecar.terminate().await.success());
+}
+
+#[tokio::test]
+async fn an_authority_that_is_replaced_lets_traces_through() {
+    let receiver = otlp::Receiver::start().await;
+    let (front, other) = (
+        Front::of(receiver.address).await,
+        Front::of(receiver.address).await,
+    );
+    let setup = Setup::new().otlp(receiver.address, "");
+    let authority = setup.folder.path().join("ca.crt");
+    other.write_authority(&authority);
+    let settings = secured(&setup, &receiver, &front, &authority);
+    let map = ConfigMap::new(&setup.folder.path().join("config"), &settings);
+    let sidecar = start(&setup, &map.path());
+    answers(&setup).await;
+    post_calls(&sidecar, 0..10, 10).await;
+    let failures = "emco_observer_otlp_failures_total";
+    sidecar.counts(failures, &[r#"reason="connect""#], 1).await;
+    sidecar
+        .says(&["spans were not taken", "invalid peer certificate"])
+        .await;
+    assert!(front.refused() > 0);
+    assert!(receiver.spans().is_empty(), "nobody is trusted by mistake");
+    front.write_authority(&authority);
+    sidecar
+        .counts("emco_observer_otlp_exported_spans_total", &[], 10)
+        .await;
+    each_once(&receiver, 10);
     assert!(sidecar.terminate().await.success());
 }
 

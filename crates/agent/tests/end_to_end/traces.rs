@@ -41,7 +41,7 @@ async fn post(sidecar: &Sidecar, spans: &[Value]) {
 }
 
 /// Posts calls of these numbers, some a body.
-async fn post_calls(sidecar: &Sidecar, numbers: std::ops::Range<u64>, each: usize) {
+pub(super) async fn post_calls(sidecar: &Sidecar, numbers: std::ops::Range<u64>, each: usize) {
     let spans: Vec<Value> = numbers
         .map(|number| call(number, "resources.find"))
         .collect();
@@ -69,7 +69,7 @@ async fn nothing_is_unaccounted_for(sidecar: &Sidecar) {
     .await;
 }
 
-fn each_once(receiver: &Receiver, spans: u64) {
+pub(super) fn each_once(receiver: &Receiver, spans: u64) {
     let times = receiver.times();
     assert_eq!(times.len() as u64, spans);
     assert!(times.values().all(|times| *times == 1), "{times:?}");
