@@ -183,6 +183,57 @@ fn recorded(service: &str) -> Option<Vec<Vec<u8>>> {
     Some(bodies)
 }
 
+/// Kind and status as the documentation has them, without the product's code: who served a request over
+/// HTTP is a server; what says that it failed has failed, and so has a request whose status says so.
+fn shape_in(span: &Value) -> (u64, bool, String) {
+    let name = span["name"].as_str().unwrap();
+    let tag = |key: &str| span["tags"][key].as_str();
+    let kind = match span["kind"].as_str() {
+        Some("CLIENT") => 3,
+        Some("SERVER") => 2,
+        _ if name.contains(" /") => 2,
+        _ => 1,
+    };
+    let annotations = span["annotations"].as_array().into_iter().flatten();
+    let panicked = annotations
+        .filter_map(|note| note["value"].as_str())
+        .any(|note| note.starts_with("exception"));
+    let number = |key: &str| tag(key).map_or(0, |code| code.parse::<u32>().unwrap());
+    let http = number("http.status_code");
+    let failed = panicked
+        || tag("error").is_some_and(|said| said != "false")
+        || tag("otel.status_code") == Some("Error")
+        || http >= 500
+        || (kind != 2 && http >= 400)
+        || (kind != 2 && number("rpc.grpc.status_code") != 0);
+    let said = tag("error").filter(|said| failed && *said != "true");
+    (kind, failed, said.unwrap_or_default().to_owned())
+}
+
+fn shape_out(span: &Value) -> (u64, bool, String) {
+    let status = &span["status"];
+    let said = status["message"].as_str().unwrap_or_default();
+    let kind = span["kind"].as_u64().unwrap();
+    (kind, status["code"] == 2, said.to_owned())
+}
+
+/// Whether that is the method and path with names in place of some of its parts.
+fn is_route_of(name: &str, request: &str) -> bool {
+    let Some((method, route)) = name.split_once(' ') else {
+        return name.eq_ignore_ascii_case(request.split(' ').next().unwrap());
+    };
+    let (verb, path) = request.split_once(' ').unwrap();
+    let path = path.split('?').next().unwrap();
+    let (parts, wanted): (Vec<&str>, Vec<&str>) =
+        (path.split('/').collect(), route.split('/').collect());
+    method.eq_ignore_ascii_case(verb)
+        && parts.len() == wanted.len()
+        && parts
+            .iter()
+            .zip(&wanted)
+            .all(|(part, wanted)| wanted.starts_with('{') || part.eq_ignore_ascii_case(wanted))
+}
+
 /// What has to be the same in a span that came in and one that went out: ids, parent, times, and the
 /// moments of its events.
 fn essence_in(span: &Value) -> Value {
@@ -237,7 +288,7 @@ async fn the_collector_gets_a_recording_as_it_was() {
     let setup = Setup::new().otlp(collector.otlp, NO_NOISE);
     let sidecar = setup.start().await;
     let mut sent: BTreeMap<String, Value> = BTreeMap::new();
-    let mut names: BTreeMap<String, Value> = BTreeMap::new();
+    let mut inputs: BTreeMap<String, Value> = BTreeMap::new();
     for service in [
         "orchestrator.emco",
         "rsync.emco",
@@ -255,7 +306,7 @@ async fn the_collector_gets_a_recording_as_it_was() {
             for span in spans {
                 let essence = essence_in(&span);
                 let id = format!("{}{}", essence["trace"], essence["span"]);
-                names.insert(id.clone(), span["name"].clone());
+                inputs.insert(id.clone(), span);
                 assert_eq!(sent.insert(id, essence), None, "an id is the span's own");
             }
         }
@@ -268,12 +319,27 @@ async fn the_collector_gets_a_recording_as_it_was() {
     .await;
     assert_eq!(written.len(), sent.len());
     let (mut raw, mut routes) = (BTreeSet::new(), BTreeSet::new());
+    let mut shapes: BTreeMap<(u64, bool), usize> = BTreeMap::new();
     for span in &written {
         let essence = essence_out(span);
         let id = format!("{}{}", essence["trace"], essence["span"]);
         assert_eq!(sent.remove(&id), Some(essence));
-        let (before, name) = (names[&id].as_str().unwrap(), span["name"].as_str().unwrap());
+        let input = &inputs[&id];
+        let shape = shape_out(span);
+        assert_eq!(shape, shape_in(input), "{input}");
+        *shapes.entry((shape.0, shape.1)).or_default() += 1;
+        let (before, name) = (
+            input["name"].as_str().unwrap(),
+            span["name"].as_str().unwrap(),
+        );
         if before.contains(" /") || before.ends_with("/*") {
+            let method = input["tags"]["http.method"].as_str();
+            let request = method.map_or(before.to_owned(), |method| {
+                let url = input["tags"]["http.url"].as_str().unwrap();
+                let behind = url.split_once("://").unwrap().1;
+                format!("{method} {}", &behind[behind.find('/').unwrap()..])
+            });
+            assert!(is_route_of(name, &request), "{name} of {request}");
             raw.insert(before);
             routes.insert(name);
         } else {
@@ -285,5 +351,8 @@ async fn the_collector_gets_a_recording_as_it_was() {
         routes.contains(format!("POST {ROUTE}").as_str()),
         "{routes:#?}"
     );
+    for (kind, failed) in [(1, false), (2, false), (3, false), (3, true)] {
+        assert!(shapes.contains_key(&(kind, failed)), "{shapes:?}");
+    }
     assert!(sent.is_empty(), "{} are missing", sent.len());
 }
