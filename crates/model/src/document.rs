@@ -90,6 +90,16 @@ pub trait Visitor {
     fn boolean(&mut self, key: &str, value: bool);
     /// Nothing.
     fn null(&mut self, key: &str);
+    /// Keys and values out of a few that come again and again; may be kept encoded.
+    fn words(&mut self, words: &[(&'static str, &'static str)]) {
+        for (key, value) in words {
+            self.string(key, value);
+        }
+    }
+    /// A time; what is the same as in the one before may be kept written.
+    fn time(&mut self, key: &str, time: UnixNanos) {
+        self.text(key, &time.rfc3339());
+    }
     /// A list of strings.
     fn strings(&mut self, key: &str, values: &[String]);
     /// The fields that are constant for the origin; may be kept encoded by revision.
@@ -169,7 +179,7 @@ fn push_blocks<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
 impl Document<'_> {
     /// Shows every field of the document to `visitor`, in the order of the schema.
     pub fn visit(&self, visitor: &mut impl Visitor) {
-        visitor.text("@timestamp", &self.time.rfc3339());
+        visitor.time("@timestamp", self.time);
         visitor.constants(self.constants);
         visitor.text("event.id", self.id.text().as_bytes());
         visitor.unsigned("event.sequence", self.sequence);
@@ -189,15 +199,15 @@ fn ascii(text: &[u8]) -> &str {
 }
 
 fn visit_line(record: &Record, line: &[u8], visitor: &mut impl Visitor) {
-    visitor.string("log.level", record.severity.name());
-    visitor.string("emco.dialect", record.dialect.name());
-    visitor.string(
-        "stream",
-        match record.stream {
-            crate::line::Stream::Stdout => "stdout",
-            crate::line::Stream::Stderr => "stderr",
-        },
-    );
+    let stream = match record.stream {
+        crate::line::Stream::Stdout => "stdout",
+        crate::line::Stream::Stderr => "stderr",
+    };
+    visitor.words(&[
+        ("log.level", record.severity.name()),
+        ("emco.dialect", record.dialect.name()),
+        ("stream", stream),
+    ]);
     for field in &record.fields {
         if let Key::Schema(key) = field.key {
             visit_field(key, field, record, line, visitor);
@@ -280,9 +290,10 @@ fn visit_verdict(verdict: &Verdict, visitor: &mut impl Visitor) {
         visitor.string("user.id", &user.id);
         visitor.string("emco.user.source", user.source.name());
     }
-    visitor.string("emco.attribution.outcome", verdict.outcome.name());
-    if verdict.rule != Rule::None {
-        visitor.string("emco.attribution.rule", verdict.rule.name());
+    let outcome = ("emco.attribution.outcome", verdict.outcome.name());
+    match verdict.rule {
+        Rule::None => visitor.words(&[outcome]),
+        rule => visitor.words(&[outcome, ("emco.attribution.rule", rule.name())]),
     }
     if verdict.outcome == Outcome::Ambiguous && !verdict.candidates.is_empty() {
         let candidates: Vec<String> = verdict.candidates.iter().map(ToString::to_string).collect();

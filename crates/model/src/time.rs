@@ -11,6 +11,7 @@ pub struct UnixNanos(pub u64);
 pub struct Day(pub u32);
 
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl UnixNanos {
     /// From microseconds, as spans carry them; saturates.
@@ -86,21 +87,17 @@ impl UnixNanos {
     /// `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`.
     pub fn rfc3339(self) -> [u8; 30] {
         let (year, month, day) = self.day().civil();
-        let of_day = self.0 % NANOS_PER_DAY;
-        // Both fit: a day has 86 400 seconds, a second 10^9 nanoseconds.
-        let seconds = u32::try_from(of_day / 1_000_000_000).unwrap_or(0);
-        let nanos = u32::try_from(of_day % 1_000_000_000).unwrap_or(0);
+        // It fits: a day has 86 400 seconds.
+        let seconds = u32::try_from(self.0 % NANOS_PER_DAY / NANOS_PER_SECOND).unwrap_or(0);
         let [y1, y2] = [pair(year / 100), pair(year % 100)];
         let [month, day] = [pair(month), pair(day)];
         let [hour, minute] = [pair(seconds / 3600), pair(seconds / 60 % 60)];
         let second = pair(seconds % 60);
-        let [n1, n2] = [pair(nanos / 10_000_000), pair(nanos / 100_000 % 100)];
-        let [n3, n4] = [pair(nanos / 1000 % 100), pair(nanos / 10 % 100)];
-        let [_, n5] = pair(nanos % 10);
+        let [n0, n1, n2, n3, n4, n5, n6, n7, n8, zone] = fraction_text(self.0 % NANOS_PER_SECOND);
         [
             y1[0], y1[1], y2[0], y2[1], b'-', month[0], month[1], b'-', day[0], day[1], b'T',
-            hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', n1[0],
-            n1[1], n2[0], n2[1], n3[0], n3[1], n4[0], n4[1], n5, b'Z',
+            hour[0], hour[1], b':', minute[0], minute[1], b':', second[0], second[1], b'.', n0, n1,
+            n2, n3, n4, n5, n6, n7, n8, zone,
         ]
     }
 }
@@ -110,6 +107,28 @@ impl UnixNanos {
 pub struct TimeReader {
     /// What was written up to the seconds, and how many since the epoch that is without a zone.
     last: Option<([u8; SECONDS_BYTES], u64)>,
+}
+
+/// Writes times that come nearly in order: the seconds of the one before are not written again.
+#[derive(Clone, Debug, Default)]
+pub struct TimeWriter {
+    /// The second that `text` begins with, if anything was written.
+    last: Option<u64>,
+    text: [u8; 30],
+}
+
+impl TimeWriter {
+    /// As [`UnixNanos::rfc3339`].
+    pub fn write(&mut self, time: UnixNanos) -> &[u8; 30] {
+        let second = time.0 / NANOS_PER_SECOND;
+        if self.last != Some(second) {
+            self.text = time.rfc3339();
+            self.last = Some(second);
+        } else if let Some(place) = self.text.last_chunk_mut::<10>() {
+            *place = fraction_text(time.0 % NANOS_PER_SECOND);
+        }
+        &self.text
+    }
 }
 
 /// Length of `YYYY-MM-DDTHH:MM:SS`.
@@ -289,6 +308,19 @@ fn two(tens: u8, ones: u8) -> Option<u32> {
     (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
 }
 
+/// Nanoseconds of a second as nine digits, and the zone.
+#[inline]
+fn fraction_text(nanos: u64) -> [u8; 10] {
+    // It fits: a second has 10^9 nanoseconds.
+    let nanos = u32::try_from(nanos).unwrap_or(0);
+    let [n1, n2] = [pair(nanos / 10_000_000), pair(nanos / 100_000 % 100)];
+    let [n3, n4] = [pair(nanos / 1000 % 100), pair(nanos / 10 % 100)];
+    let [_, n5] = pair(nanos % 10);
+    [
+        n1[0], n1[1], n2[0], n2[1], n3[0], n3[1], n4[0], n4[1], n5, b'Z',
+    ]
+}
+
 /// Two decimal digits of a number below 100.
 #[inline]
 fn pair(value: u32) -> [u8; 2] {
@@ -340,6 +372,23 @@ mod tests {
                 Some(UnixNanos(expected)),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_writer_forgets_the_second_before() {
+        let mut writer = TimeWriter::default();
+        for nanos in [
+            0,
+            1,
+            999_999_999,
+            1_000_000_000,
+            999_999_999,
+            1_795_406_977_672_424_268,
+            1_795_406_977_000_000_000,
+        ] {
+            let time = UnixNanos(nanos);
+            assert_eq!(writer.write(time), &time.rfc3339(), "{time}");
         }
     }
 
