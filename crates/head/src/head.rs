@@ -4,7 +4,7 @@
 //! Event::Chunk ─▶ Framer (one a container) ─▶ Decoder ─▶ facts ─▶ Ledger ─┐
 //!                                                └▶ OrderQueue ◀── verdict ┘ ─▶ VerdictLog
 //! ```
-//! Everything here is synchronous; [`crate::run`] calls it when something came in or is due.
+//! Everything here is synchronous; the program calls it when something came in or is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};

@@ -128,7 +128,7 @@ struct Calls {
     is_changed: bool,
 }
 
-/// Counts spans as they come; the other end is [`Dependencies`].
+/// Counts spans as they come; the other end is `Dependencies`.
 #[derive(Debug)]
 pub struct DependencyCalls {
     /// Operations by the names of spans.
@@ -147,7 +147,7 @@ struct Shared {
     since: Option<UnixNanos>,
 }
 
-/// What [`Dependencies`] takes from [`DependencyCalls`].
+/// What `Dependencies` takes from [`DependencyCalls`].
 #[derive(Clone, Debug)]
 pub struct CallFeed {
     shared: Arc<Mutex<Shared>>,
