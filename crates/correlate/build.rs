@@ -14,7 +14,6 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
 const TABLE: &str = "data/callmap.tsv";
-const SERVICE: &str = "service\t";
 
 #[expect(clippy::disallowed_methods, reason = "a file of ours")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -22,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let table = fs::read_to_string(TABLE)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut sections = String::from("[\n");
-    for section in sections_of(&table) {
+    let table = table.strip_prefix("service\t").unwrap_or_default();
+    for section in table.split("\nservice\t") {
         let name = section.lines().next().unwrap_or_default();
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(section.as_bytes())?;
@@ -36,17 +36,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     sections.push_str("]\n");
     fs::write(out.join("sections.rs"), sections)?;
     Ok(())
-}
-
-/// The texts behind the word `service`: a name, and the lines that belong to it.
-fn sections_of(table: &str) -> impl Iterator<Item = &str> {
-    let starts = table.match_indices(SERVICE).filter(|(at, _)| {
-        let before = table.get(..*at);
-        before.is_some_and(|before| before.is_empty() || before.ends_with('\n'))
-    });
-    starts.filter_map(|(at, _)| {
-        let rest = table.get(at + SERVICE.len()..)?;
-        let end = rest.find("\nservice\t").map_or(rest.len(), |end| end + 1);
-        rest.get(..end)
-    })
 }

@@ -20,8 +20,6 @@ use crate::environment::now;
 const QUIET: Duration = Duration::from_secs(2);
 /// So long the allocator keeps what was freed, and a little more.
 const KEPT: Duration = Duration::from_millis(1_100);
-/// What is still under way to a destination then comes to its end so soon, mostly.
-const AFTERMATH: Duration = Duration::from_secs(4);
 /// More than the allocator serves from a page that others use.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -53,10 +51,8 @@ impl Rest {
             loop {
                 self.quiet().await;
                 ledger.lock().rest(now());
-                for pause in [KEPT, AFTERMATH] {
-                    sleep(pause).await;
-                    drop(black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
-                }
+                sleep(KEPT).await;
+                drop(black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
             }
         };
         stop.run_until_cancelled(watch).await;

@@ -1,27 +1,22 @@
 //! Puts the parts together and keeps them running.
 
 mod reload;
+mod setup;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use correlate::Ledger;
 use head::{
     CallFeed, Counting, DependencyCalls, Flaws, Head, Origins, Parts, SharedLedger, WAITING_MAX,
 };
-use hub::{ClientSettings, HubClient, HubHandle, Learned};
+use hub::{HubHandle, Learned};
 use in_spans::Receiver;
-use in_tail::{Event, FileSet, PlainSettings, PodSettings, Replay, Tailer};
+use in_tail::{Event, FileSet, Tailer};
 use model::fact::Fact;
 use model::time::UnixNanos;
-use pipeline::{LaneHandle, Limits, LogHandle, OrderQueue, Recent, VerdictLog};
-use prometheus::{IntCounter, Registry};
-use spool::Spool;
+use pipeline::{LaneHandle, LogHandle, OrderQueue, Recent};
 use telemetry::cpu::{Meter, Work};
-use telemetry::health::Health;
 use telemetry::logs::Logs;
 use telemetry::process::Process;
 use tokio::sync::mpsc;
@@ -42,15 +37,15 @@ use crate::span_lane::{self, SpanLaneHandle};
 use crate::span_lookup::{LedgerLookup, SpanMemory};
 use crate::span_store::SpanStore;
 use reload::Current;
+use setup::{
+    await_directory, bind_receiver, connect_hub, nanos, new_ledger, open_log, open_spool,
+    tail_settings, warn_of_own_log,
+};
 
 /// Beyond so many lines that wait, verdicts are taken as soon as they are due.
 const CROWD_LINES: usize = 256;
 /// How long EMCO's exporter may hold a span back: twice OpenTelemetry's default.
 const EXPORT_DELAY: Duration = Duration::from_secs(10);
-/// How much of the service's own log is read again after a restart, to learn what it teaches.
-const RELEARN_BYTES: u64 = 4 << 20;
-/// How much of the proxy's log is read again after a restart.
-const REREAD_ACCESS_BYTES: u64 = 16 << 20;
 /// How often spans that are too old are thrown away, while there is something to do.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
@@ -370,10 +365,6 @@ impl Sidecar {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Takes spans from now on. Answers where the calls in them come out, and the place in the spool in
 /// front of which they were received before.
 fn receive(
@@ -402,135 +393,4 @@ fn spawn_keepers(log: &LogHandle, rest: &Rest, ledger: &SharedLedger, stop: &Can
 
 async fn synced(log: LogHandle, stop: CancellationToken) {
     log.keep_synced(stop).await;
-}
-
-fn open_spool(settings: &Settings, queues: &spool::Metrics) -> Result<Spool> {
-    let dir = settings.state_dir.join("spans");
-    let limits = Limits {
-        bytes_max: settings.spans.disk_bytes_max,
-        ..Limits::default()
-    };
-    let (spool, recovery) = Spool::open(&dir, limits, queues.queue("spans"))
-        .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
-    for note in recovery.notes {
-        tracing::warn!(note, "spool");
-    }
-    Ok(spool)
-}
-
-fn open_log(
-    settings: &Settings,
-    lanes: &[&str],
-    queues: &spool::Metrics,
-    registry: &Registry,
-) -> Result<(VerdictLog, pipeline::Recovery)> {
-    let damaged = IntCounter::new(
-        "emco_observer_checkpoint_damages_total",
-        "Checkpoints of the lanes that could not be read at the start: everything is sent again",
-    )?;
-    registry.register(Box::new(damaged.clone()))?;
-    let dir = settings.state_dir.join("verdicts");
-    let default = Limits::default();
-    let limits = Limits {
-        bytes_max: settings.lanes.disk_bytes_max.unwrap_or(default.bytes_max),
-        ..default
-    };
-    let (log, recovery) = VerdictLog::open(&dir, limits, lanes, queues.queue("verdicts"))
-        .with_context(|| format!("cannot open the verdict log in {}", dir.display()))?;
-    damaged.inc_by(u64::from(recovery.checkpoint_damaged));
-    for note in &recovery.notes {
-        tracing::warn!(note, "verdict log");
-    }
-    Ok((log, recovery))
-}
-
-fn new_ledger(settings: &Settings) -> SharedLedger {
-    let mut ledger = correlate::Settings::of(&settings.service);
-    ledger.wait = nanos(*settings.attribution.wait);
-    SharedLedger::new(Ledger::new(ledger))
-}
-
-async fn bind_receiver(
-    settings: &Settings,
-    registry: &Registry,
-    health: &Health,
-) -> Result<Option<Receiver>> {
-    let receiver = in_spans::Settings {
-        listen: settings.spans.listen,
-        ..in_spans::Settings::default()
-    };
-    match Receiver::bind(receiver, in_spans::Metrics::new(registry)?).await {
-        Ok(receiver) => Ok(Some(receiver)),
-        Err(error) => {
-            health.set("spans", net::chain(&error));
-            Ok(None)
-        }
-    }
-}
-
-fn connect_hub(
-    settings: &Settings,
-    registry: &Registry,
-    stop: &CancellationToken,
-) -> Result<(HubHandle, mpsc::Receiver<Learned>)> {
-    let client = ClientSettings {
-        addresses: settings.hub.addresses.clone(),
-        token_file: settings.hub.token_file.clone(),
-        ..ClientSettings::default()
-    };
-    let metrics = hub::ClientMetrics::new(registry)?;
-    HubClient::spawn(client, metrics, stop.clone()).context("cannot use the hub's address")
-}
-
-/// A directory that is not there is waited for: kubelet makes it, or its path is wrong.
-fn await_directory(head: &mut Head, settings: &Settings) {
-    let Some(directory) = settings.logs.pod_dir.as_deref() else {
-        return;
-    };
-    if !directory.try_exists().unwrap_or(true) {
-        let why = format!(
-            "log directory {} is not there: waiting for it; if it should be, see `logs.pod_dir` and the mount",
-            directory.display()
-        );
-        head.unreadable(directory, &why);
-    }
-}
-
-fn tail_settings(settings: &Settings) -> in_tail::Settings {
-    let proxy = settings.logs.proxy_container.clone();
-    let pod = |directory: &Path| PodSettings {
-        directory: directory.to_owned(),
-        identity: environment::pod_identity(),
-        exclude: settings.logs.exclude.clone(),
-        first: vec![proxy.clone()],
-        replay: BTreeMap::from([
-            (proxy.clone(), Replay::Bytes(REREAD_ACCESS_BYTES)),
-            (settings.service.clone(), Replay::Bytes(RELEARN_BYTES)),
-        ]),
-        ..PodSettings::default()
-    };
-    let plain = |path: &std::path::PathBuf| PlainSettings {
-        path: path.clone(),
-        ..PlainSettings::default()
-    };
-    in_tail::Settings {
-        pods: settings
-            .logs
-            .pod_dir
-            .as_deref()
-            .map(pod)
-            .into_iter()
-            .collect(),
-        files: settings.logs.files.iter().map(plain).collect(),
-        state: Some(settings.state_dir.join("plain-files")),
-        ..in_tail::Settings::default()
-    }
-}
-
-/// Somebody wants our own log followed; it would feed on itself.
-fn warn_of_own_log(settings: &Settings) {
-    let files = settings.logs.files.iter();
-    for path in files.filter(|path| in_tail::is_own_output(path)) {
-        tracing::warn!(path = %path.display(), "this file holds our own log and is not followed");
-    }
 }

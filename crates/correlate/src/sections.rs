@@ -45,6 +45,7 @@ mod tests {
             assert_eq!(text.len(), *length);
             rest = rest.strip_prefix("service\t").unwrap();
             rest = rest.strip_prefix(text).unwrap();
+            rest = rest.strip_prefix('\n').unwrap_or(rest);
         }
         assert_eq!(rest, "");
         assert_eq!(section("nobody"), None);

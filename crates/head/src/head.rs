@@ -6,8 +6,8 @@
 //! ```
 //! Everything here is synchronous; the program calls it when something came in or is due.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
 
 use correlate::{RequestEnded, Ticket as LedgerTicket};
 use decode::{Decoder, FactBuf, Format, Framed, Framer, FramerSettings};
@@ -27,6 +27,7 @@ use crate::documents::PLAIN;
 use crate::flaws::Flaws;
 use crate::ledger::SharedLedger;
 use crate::origin::Origins;
+use crate::readable::Readable;
 
 /// The state of the head.
 pub struct Head {
@@ -50,11 +51,9 @@ pub struct Head {
     flaws: Flaws,
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
-    health: Health,
+    readable: Readable,
     /// Whether lines that need no verdict were taken and not written yet.
     shipped: bool,
-    /// Directories and files that could not be read when they were looked at last.
-    troubled: BTreeSet<PathBuf>,
     first_line: Option<UnixNanos>,
 }
 
@@ -82,10 +81,6 @@ enum Role {
 
 /// Most lines that wait for a verdict at a time.
 pub const WAITING_MAX: usize = 32_768 + CHUNK_LINES;
-/// The part of our health that stands for the logs we follow.
-const LOGS: &str = "logs";
-/// Most paths that are remembered as not readable.
-const TROUBLED_MAX: usize = 256;
 /// A chunk may bring so many lines.
 const CHUNK_LINES: usize = in_tail::CHUNK_BYTES_MAX + 64;
 
@@ -127,19 +122,15 @@ impl Head {
             counting: parts.counting,
             flaws: parts.flaws,
             open: HashMap::new(),
-            health: parts.health,
+            readable: Readable::new(parts.health),
             shipped: false,
-            troubled: BTreeSet::new(),
             first_line: None,
         }
     }
 
     /// Says that `path` is not there (yet), or cannot be read.
     pub fn unreadable(&mut self, path: &Path, why: &str) {
-        self.health.set(LOGS, why);
-        if self.troubled.len() < TROUBLED_MAX {
-            self.troubled.insert(path.to_owned());
-        }
+        self.readable.fails(path, why);
     }
 
     /// Time of the first line of the service that was read.
@@ -214,12 +205,7 @@ impl Head {
     }
 
     fn opened(&mut self, opened: &FileOpened) {
-        if !self.troubled.is_empty() {
-            self.troubled.retain(|path| !opened.path.starts_with(path));
-            if self.troubled.is_empty() {
-                self.health.clear(LOGS);
-            }
-        }
+        self.readable.works(&opened.path);
         let Some(follow) = self.containers.get(&opened.container) else {
             return;
         };

@@ -27,6 +27,7 @@ mod head;
 mod ledger;
 mod metrics;
 mod origin;
+mod readable;
 mod remembered;
 mod requests;
 

@@ -141,24 +141,12 @@ pub fn push_short(out: &mut Vec<u8>, bytes: &[u8]) {
                 out.extend_from_slice(&whole.to_le_bytes());
             }
         }
-        16..32 => push_ends::<16>(out, bytes),
-        32..64 => push_ends::<32>(out, bytes),
+        16..32 => push_blocks::<16>(out, bytes),
+        32..64 => push_blocks::<32>(out, bytes),
         64..1024 => push_blocks::<64>(out, bytes),
         _ => out.extend_from_slice(bytes),
     }
     out.truncate(end);
-}
-
-/// Appends `HALF` to twice as many bytes.
-#[inline]
-fn push_ends<const HALF: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<HALF>(), bytes.last_chunk::<HALF>()) {
-        out.reserve(2 * HALF);
-        let start = out.len();
-        out.extend_from_slice(first);
-        out.truncate(start + bytes.len() - HALF);
-        out.extend_from_slice(last);
-    }
 }
 
 /// Appends at least `N` bytes in blocks of `N`; the last block overlaps the one before.

@@ -251,11 +251,7 @@ impl Dependencies {
         (feed, until): (CallFeed, Position),
         now: UnixNanos,
     ) -> prometheus::Result<Self> {
-        let family = |spec, tally: &Tally| {
-            let family = Family::new(spec, service, side, tally)?;
-            registry.register(Box::new(family.clone()))?;
-            prometheus::Result::Ok(family)
-        };
+        let family = |spec, tally: &Tally| Family::registered(registry, spec, service, side, tally);
         let place = tally.series(PLACE, 2, now).map(|series| series.first);
         let dependencies = Self {
             shared: Arc::clone(&feed.shared),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::time::UnixNanos;
 use pipeline::tally::{Cell, Seen, Tally, Totals};
+use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use telemetry::side_table::{Exemplar, Extras, SideTable};
@@ -57,6 +58,19 @@ pub(crate) struct Handle {
 }
 
 impl Family {
+    /// The family for `service`, shown on the page of `registry`.
+    pub(crate) fn registered(
+        registry: &Registry,
+        spec: &'static Spec,
+        service: &str,
+        side: &SideTable,
+        tally: &Tally,
+    ) -> prometheus::Result<Self> {
+        let family = Self::new(spec, service, side, tally)?;
+        registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
     /// The family for `service`, with the series that `tally` knows from before a restart.
     pub(crate) fn new(
         spec: &'static Spec,

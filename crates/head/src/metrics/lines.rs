@@ -43,11 +43,7 @@ impl LineCounts {
         service: &str,
         tally: &Tally,
     ) -> prometheus::Result<Self> {
-        let family = |spec| {
-            let family = Family::new(spec, service, side, tally)?;
-            registry.register(Box::new(family.clone()))?;
-            prometheus::Result::Ok(family)
-        };
+        let family = |spec| Family::registered(registry, spec, service, side, tally);
         Ok(Self {
             lines: family(&LINES)?,
             verdicts: family(&VERDICTS)?,

@@ -69,11 +69,7 @@ impl RequestCounts {
         routes: Routes,
         tally: &Tally,
     ) -> prometheus::Result<Self> {
-        let family = |spec| {
-            let family = Family::new(spec, service, side, tally)?;
-            registry.register(Box::new(family.clone()))?;
-            prometheus::Result::Ok(family)
-        };
+        let family = |spec| Family::registered(registry, spec, service, side, tally);
         let without_document = IntCounter::new(
             "emco_observer_head_dropped_requests_total",
             "Requests that have no document, because the verdict log was full for long.",
