@@ -1,6 +1,6 @@
 //! Batches of spans, out of the records of the store.
 
-use in_spans::{KIND_SPANS, RawSpan, SpanRun, SpanScratch};
+use in_spans::{FormId, Forms, KIND_SPANS, RawSpan, SpanRun, SpanScratch};
 use model::time::UnixNanos;
 use out_otlp::{Batch, Rule, Rules, Words};
 use spool::Reader;
@@ -21,6 +21,7 @@ pub(crate) struct Batches {
     store: SpanStore,
     words: Words,
     scratch: SpanScratch,
+    forms: Forms,
     lookup: LedgerLookup,
     /// Stands at the cursor.
     reader: Option<Reader>,
@@ -59,6 +60,7 @@ impl Batches {
             store,
             words: Words::default(),
             scratch: SpanScratch::default(),
+            forms: Forms::default(),
             lookup,
             reader: None,
         }
@@ -182,7 +184,7 @@ impl Batches {
                 Becomes::Wanted => None,
             };
             run.go_to(fate.at);
-            let raw = match run.next_span() {
+            let raw = match run.next_formed(&mut self.forms) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => return true,
                 Err(error) => return unreadable(&error),
@@ -216,7 +218,7 @@ impl Batches {
         };
         loop {
             let here = run.offset();
-            let raw = match run.next_span() {
+            let raw = match run.next_formed(&mut self.forms) {
                 Ok(Some(raw)) => raw,
                 Ok(None) => return true,
                 Err(error) => return unreadable(&error),
@@ -252,9 +254,21 @@ impl Batches {
                 return;
             }
         }
-        if let Some(span) = run.whole(raw) {
-            making.bytes += run.last_bytes();
-            making.batch.push(&span, &mut self.words, &self.lookup);
+        making.bytes += run.last_bytes();
+        let (batch, words, lookup) = (&mut making.batch, &mut self.words, &self.lookup);
+        let Some(form) = run.form().map(FormId::number) else {
+            if let Some(span) = run.whole(raw) {
+                batch.push(&span, words, lookup);
+            }
+            return;
+        };
+        let span = if words.know(form) {
+            run.outline(raw)
+        } else {
+            run.whole(raw)
+        };
+        if let Some(span) = span {
+            batch.push_formed(&span, form, words, lookup);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use model::time::UnixNanos;
 
 use crate::error::Error;
+use crate::forms::Forms;
 use crate::journal::{Journal, JournalError, KIND_GAP, SpanSink, encode_gap, show};
 use crate::metrics::Metrics;
 use crate::scan::SpanScratch;
@@ -19,6 +20,8 @@ pub(crate) struct Store {
     sink: Arc<Mutex<dyn SpanSink>>,
     metrics: Metrics,
     scratch: SpanScratch,
+    /// What earlier bodies were like.
+    forms: Forms,
     /// Since when the journal has not been taking pieces.
     gap_since: Option<UnixNanos>,
 }
@@ -40,6 +43,7 @@ impl Store {
             sink,
             metrics,
             scratch: SpanScratch::default(),
+            forms: Forms::default(),
             gap_since: None,
         }
     }
@@ -95,8 +99,9 @@ impl Store {
 
 impl<'a> Intake<'a> {
     pub(crate) fn new(store: &'a Mutex<Store>) -> Self {
+        let forms = std::mem::take(&mut lock(store).forms);
         Self {
-            splitter: Splitter::new(),
+            splitter: Splitter::knowing(forms),
             store,
         }
     }
@@ -130,6 +135,12 @@ impl<'a> Intake<'a> {
             lock(self.store).take(piece, now());
         }
         Ok(())
+    }
+}
+
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        lock(self.store).forms = self.splitter.take_forms();
     }
 }
 

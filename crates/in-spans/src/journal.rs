@@ -96,10 +96,12 @@ pub fn replay_record(
     match (kind, *version) {
         (KIND_SPANS, RECORD_VERSION) => {
             let mut count = 0;
-            scan_run(content, |span| {
+            let mut forms = std::mem::take(&mut scratch.forms);
+            let scanned = scan_run(content, &mut forms, |span| {
                 count += u64::from(show(span, content, sink, scratch));
-            })
-            .map_err(Error::Damaged)?;
+            });
+            scratch.forms = forms;
+            scanned.map_err(Error::Damaged)?;
             sink.end_of_piece();
             Ok(Replayed::Spans(count))
         }

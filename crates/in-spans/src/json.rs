@@ -221,7 +221,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The rest of a string whose opening quote is behind.
-    fn string(&mut self) -> Result<Text, Stop> {
+    pub(crate) fn string(&mut self) -> Result<Text, Stop> {
         let start = self.at;
         let mut escaped = false;
         'words: while let Some(word) = self.text.get(self.at..).and_then(<[u8]>::first_chunk) {

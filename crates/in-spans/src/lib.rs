@@ -37,6 +37,8 @@
 //! ```
 
 mod error;
+mod forms;
+mod hex;
 mod intake;
 mod journal;
 mod json;
@@ -52,6 +54,7 @@ mod whole;
 mod tests;
 
 pub use error::{Error, Fault, FaultKind};
+pub use forms::{FormId, Forms};
 pub use journal::{
     Journal, JournalError, KIND_GAP, KIND_SPANS, RECORD_VERSION, Replayed, SpanSink, note_gap,
     replay, replay_record,

@@ -16,27 +16,29 @@ use model::span::Span;
 use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
+use crate::forms::{FormId, Forms};
+use crate::hex::{span_id, trace_id};
 use crate::json::{self, Scanner, Stop};
 use crate::text::{Part, Text};
 
 /// What was noted about one span; positions count from the start of the run it was scanned in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawSpan {
-    at: u32,
-    trace: Option<TraceId>,
-    id: Option<SpanId>,
-    parent: Option<SpanId>,
-    kind: SpanKind,
-    name: Text,
-    service: Text,
-    rpc_method: Option<Text>,
-    rpc_service: Option<Text>,
-    statement: Option<Text>,
-    timestamp_micros: u64,
-    duration_micros: u64,
-    failed: bool,
+    pub(crate) at: u32,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) id: Option<SpanId>,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) kind: SpanKind,
+    pub(crate) name: Text,
+    pub(crate) service: Text,
+    pub(crate) rpc_method: Option<Text>,
+    pub(crate) rpc_service: Option<Text>,
+    pub(crate) statement: Option<Text>,
+    pub(crate) timestamp_micros: u64,
+    pub(crate) duration_micros: u64,
+    pub(crate) failed: bool,
     /// Whether it is of a gRPC call that was not answered with `OK`.
-    refused: bool,
+    pub(crate) refused: bool,
 }
 
 /// Takes what is no evidence while a span is scanned.
@@ -61,16 +63,23 @@ impl Notes for () {
     const WANTED: bool = false;
 }
 
-/// Room for strings that had to be unescaped; re-used from span to span.
+/// Room for strings that had to be unescaped, and the forms of spans that are shown again; re-used
+/// from span to span.
 #[derive(Debug, Default)]
 pub struct SpanScratch {
     texts: [String; 5],
+    pub(crate) forms: Forms,
 }
 
 impl RawSpan {
     /// Where it begins in the run it was scanned in.
     pub const fn at(&self) -> u32 {
         self.at
+    }
+
+    /// Whether it failed, or was refused.
+    pub(crate) const fn says_failure(&self) -> bool {
+        self.failed || self.refused
     }
 
     /// Whether the span has a trace id and an id of its own; without them it is no evidence.
@@ -94,7 +103,7 @@ impl RawSpan {
             statement: self.statement.map(|text| text.resolve(run, statement)),
             start: UnixNanos::from_micros(self.timestamp_micros),
             duration: self.duration_micros.saturating_mul(1000),
-            failed: self.failed || self.refused,
+            failed: self.says_failure(),
         })
     }
 
@@ -128,11 +137,32 @@ impl RawSpan {
     }
 }
 
-/// Scans the object that starts at `at` (its `{`) and returns what it says and where it ends.
+/// Scans the object that starts at `at` (its `{`) and returns what it says, where it ends, and its form
+/// if that is known. Of a known form only annotations are noted.
 ///
 /// # Errors
 /// [`FaultKind::End`] if `text` ends before the object does: with more bytes it may still be valid.
 /// Everything else is final.
+pub(crate) fn scan_formed(
+    text: &[u8],
+    at: usize,
+    forms: &mut Forms,
+    notes: &mut impl Notes,
+) -> Result<(RawSpan, usize, Option<FormId>), Fault> {
+    if let Some(known) = forms.recognise(text, at, notes) {
+        let mut span = known.span;
+        span.at = u32::try_from(at).unwrap_or(u32::MAX);
+        return Ok((span, known.end, Some(known.form)));
+    }
+    let (span, end) = scan_span(text, at, notes)?;
+    forms.learn(text, at, end, &span);
+    Ok((span, end, None))
+}
+
+/// The same, whatever its form.
+///
+/// # Errors
+/// As [`scan_formed`].
 pub(crate) fn scan_span(
     text: &[u8],
     at: usize,
@@ -274,7 +304,11 @@ impl Scanner<'_> {
     }
 
     /// A handler that panicked says so only in an annotation that begins with `exception`.
-    fn annotations<N: Notes>(&mut self, span: &mut RawSpan, notes: &mut N) -> Result<(), Stop> {
+    pub(crate) fn annotations<N: Notes>(
+        &mut self,
+        span: &mut RawSpan,
+        notes: &mut N,
+    ) -> Result<(), Stop> {
         self.at += 1;
         notes.begin_annotations();
         self.elements(|scanner| {
@@ -326,52 +360,3 @@ const fn fault(at: usize, kind: FaultKind) -> Fault {
         kind,
     }
 }
-
-fn trace_id(digits: &[u8]) -> Option<TraceId> {
-    full_hex(digits)
-        .map(TraceId)
-        .or_else(|| TraceId::parse(digits))
-}
-
-fn span_id(digits: &[u8]) -> Option<SpanId> {
-    full_hex(digits)
-        .map(SpanId)
-        .or_else(|| SpanId::parse(digits))
-}
-
-/// An id written with all its digits, the usual case.
-#[inline]
-fn full_hex<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != BYTES || !rest.is_empty() {
-        return None;
-    }
-    let mut id = [0; BYTES];
-    let (mut digits_seen, mut any) = (0, 0);
-    for (byte, pair) in id.iter_mut().zip(pairs) {
-        let [high, low] =
-            pair.map(|digit| NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT));
-        digits_seen |= high | low;
-        *byte = high << 4 | low;
-        any |= *byte;
-    }
-    (digits_seen < 16 && any != 0).then_some(id)
-}
-
-const NO_DIGIT: u8 = 0xff;
-/// What a hexadecimal digit is worth.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "the compiler evaluates it and refuses what is out of bounds"
-)]
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [NO_DIGIT; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        nibbles[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        nibbles[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    nibbles
-};

@@ -15,8 +15,9 @@
 use std::ops::Range;
 
 use crate::error::{Fault, FaultKind};
+use crate::forms::Forms;
 use crate::journal::RECORD_VERSION;
-use crate::scan::{RawSpan, scan_span};
+use crate::scan::{RawSpan, scan_formed};
 
 /// A piece is handed out when so many bytes are there.
 pub(crate) const PIECE_BYTES: usize = 256 << 10;
@@ -37,6 +38,7 @@ pub struct Splitter {
     piece_bytes: usize,
     place: Place,
     spans: Vec<RawSpan>,
+    forms: Forms,
     fault: Option<Fault>,
 }
 
@@ -64,7 +66,7 @@ impl Splitter {
     }
 
     /// The same, with pieces of about so many bytes.
-    pub const fn with_piece_bytes(piece_bytes: usize) -> Self {
+    pub fn with_piece_bytes(piece_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),
             scanned: 1,
@@ -73,8 +75,22 @@ impl Splitter {
             piece_bytes,
             place: Place::Start,
             spans: Vec::new(),
+            forms: Forms::default(),
             fault: None,
         }
+    }
+
+    /// The same, for a sender whose forms may be known from other bodies.
+    pub(crate) fn knowing(forms: Forms) -> Self {
+        Self {
+            forms,
+            ..Self::new()
+        }
+    }
+
+    /// Gives away what was learned of the sender's forms.
+    pub(crate) fn take_forms(&mut self) -> Forms {
+        std::mem::take(&mut self.forms)
     }
 
     /// Takes the next bytes of the body. Drain [`Splitter::next_piece`] afterwards.
@@ -165,7 +181,8 @@ impl Splitter {
         }
         let text = self.buffer.get(run.start..).unwrap_or_default();
         let at = self.scanned - run.start;
-        let (span, end) = scan_span(text, at, &mut ()).map_err(|fault| Fault {
+        let scanned = scan_formed(text, at, &mut self.forms, &mut ());
+        let (span, end, _) = scanned.map_err(|fault| Fault {
             at: fault.at + run.start as u64,
             ..fault
         })?;
@@ -238,7 +255,11 @@ impl Place {
 ///
 /// # Errors
 /// At the first byte that is not right; the spans in front of it have been shown.
-pub(crate) fn scan_run(run: &[u8], mut each: impl FnMut(&RawSpan)) -> Result<(), Fault> {
+pub(crate) fn scan_run(
+    run: &[u8],
+    forms: &mut Forms,
+    mut each: impl FnMut(&RawSpan),
+) -> Result<(), Fault> {
     let mut at = 0;
     let skip = |from: usize| {
         let rest = run.get(from..).unwrap_or_default();
@@ -246,7 +267,7 @@ pub(crate) fn scan_run(run: &[u8], mut each: impl FnMut(&RawSpan)) -> Result<(),
         from + rest.iter().take_while(space).count()
     };
     loop {
-        let (span, end) = scan_span(run, skip(at), &mut ())?;
+        let (span, end, _) = scan_formed(run, skip(at), forms, &mut ())?;
         each(&span);
         at = skip(end);
         match run.get(at) {

@@ -29,6 +29,28 @@ impl Text {
         }
     }
 
+    /// Where it begins.
+    #[inline]
+    pub(crate) const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Where its closing quote stands.
+    #[inline]
+    pub(crate) const fn end(self) -> usize {
+        (self.end >> 1) as usize
+    }
+
+    /// The same string, where what stood at `from` stands at `to`. What stands nowhere stays there.
+    #[inline]
+    pub(crate) fn moved(self, from: usize, to: usize) -> Self {
+        if self == Self::default() {
+            return self;
+        }
+        let moved = |at: usize| (at + to).saturating_sub(from);
+        Self::new(moved(self.start()), moved(self.end()), self.is_escaped())
+    }
+
     #[inline]
     const fn is_escaped(self) -> bool {
         self.end & 1 == 1

@@ -21,6 +21,8 @@ use opentelemetry::{Key, KeyValue, Value};
 use crate::lookup::Lookup;
 use crate::names::Words;
 
+/// The tag and attribute of a statement.
+pub(crate) const STATEMENT: &str = "db.statement";
 /// Longest value of an attribute in bytes.
 const VALUE_BYTES_MAX: usize = 1 << 10;
 /// Longest word of a library in bytes.
@@ -61,10 +63,7 @@ pub(crate) fn attributes(
             As::Word(name) => KeyValue::new(name, word(name, &clean(key, value, lookup))),
             As::Text(name) => KeyValue::new(name, clean(key, value, lookup).into_owned()),
             As::Number(name) => KeyValue::new(name, number(key, value, lookup)),
-            As::Statement => {
-                let text = clean_to(key, value, STATEMENT_BYTES_MAX, lookup);
-                KeyValue::new("db.statement", text.into_owned())
-            }
+            As::Statement => KeyValue::new(STATEMENT, statement(value, lookup)),
             As::Nothing => continue,
             As::Unknown => {
                 let value = clean(key, value, lookup).into_owned();
@@ -89,7 +88,7 @@ fn known(key: &str, serves: bool) -> As {
         "db.name" => As::Word("db.name"),
         "db.operation" => As::Word("db.operation"),
         "db.mongodb.collection" => As::Word("db.mongodb.collection"),
-        "db.statement" => As::Statement,
+        STATEMENT => As::Statement,
         "net.peer.name" | "net.peer.ip" if serves => As::Word("client.address"),
         "net.peer.name" | "net.peer.ip" => As::Word("server.address"),
         "net.peer.port" if serves => As::Number("client.port"),
@@ -110,6 +109,12 @@ fn known(key: &str, serves: bool) -> As {
         | "error" => As::Nothing,
         _ => As::Unknown,
     }
+}
+
+/// A statement, masked and shortened.
+pub(crate) fn statement(text: &str, lookup: &dyn Lookup) -> Value {
+    let text = clean_to(STATEMENT, text, STATEMENT_BYTES_MAX, lookup);
+    text.into_owned().into()
 }
 
 fn word(name: &str, value: &str) -> Value {

@@ -5,6 +5,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::lookup::Lookup;
 use crate::metrics::{Dropped, Metrics};
+use crate::moulds::shape_formed;
 use crate::names::Words;
 use crate::rules::Rule;
 use crate::shape;
@@ -38,13 +39,33 @@ impl Batch {
 
     /// Puts a span in.
     pub fn push(&mut self, span: &Span<'_>, words: &mut Words, lookup: &dyn Lookup) {
+        self.begin(span);
+        let person = lookup.person(span);
+        let shaped = shape::shape(span, person.as_ref(), words, lookup);
+        self.spans.push(shaped);
+    }
+
+    /// Puts a span of a form in. All spans of a form are the same but for ids, times, annotations and
+    /// the value of `db.statement`; of one whose form is [known](Words::know), only these, kind, name
+    /// and service are looked at, and no other tags need to be there.
+    pub fn push_formed(
+        &mut self,
+        span: &Span<'_>,
+        form: u64,
+        words: &mut Words,
+        lookup: &dyn Lookup,
+    ) {
+        self.begin(span);
+        let person = lookup.person(span);
+        let shaped = shape_formed(span, form, person.as_ref(), words, lookup);
+        self.spans.push(shaped);
+    }
+
+    fn begin(&mut self, span: &Span<'_>) {
         if self.spans.is_empty() {
             self.service.clear();
             self.service.push_str(&span.service);
         }
-        let person = lookup.person(span);
-        let shaped = shape::shape(span, person.as_ref(), words, lookup);
-        self.spans.push(shaped);
     }
 
     /// Notes that a span is noise, and whether it was kept.

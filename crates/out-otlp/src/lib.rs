@@ -25,6 +25,7 @@
 //! | `rules` | which spans are noise |
 //! | `lookup` | what only the caller knows |
 //! | `shape`, `attributes`, `events` | one span in its new shape |
+//! | `moulds` | what spans of one form have in common in their new shape |
 //! | `batch` | spans of one service, and what became of the others |
 //! | `exporter` | one `opentelemetry-otlp` exporter a service |
 //! | `client`, `wire` | its HTTP client: the encoded body is sent until there is an answer that is final |
@@ -51,6 +52,7 @@ mod events;
 mod exporter;
 mod lookup;
 mod metrics;
+mod moulds;
 mod names;
 mod rules;
 mod settings;

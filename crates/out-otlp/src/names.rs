@@ -7,6 +7,7 @@ use model::span::Span;
 
 use crate::attributes::clean;
 use crate::lookup::Lookup;
+use crate::moulds::Moulds;
 
 /// Spans that EMCO opens itself, as it writes them; its exporter makes them lower case.
 const ROOTS: [&str; 10] = [
@@ -43,13 +44,20 @@ const WORDS_MAX: usize = 256;
 const WORD_BYTES_MAX: usize = 128;
 
 /// Names of libraries and keys of unknown tags: few, and in every span. They are kept for the life
-/// of the process, up to a bound; what is beyond it is copied every time.
+/// of the process, up to a bound; what is beyond it is copied every time. And what spans of one form
+/// have in common.
 #[derive(Debug, Default)]
 pub struct Words {
     known: HashSet<&'static str>,
+    pub(crate) moulds: Moulds,
 }
 
 impl Words {
+    /// Whether an outline of a span is enough for [`crate::Batch::push_formed`]: its form came before.
+    pub fn know(&self, form: u64) -> bool {
+        self.moulds.has(form)
+    }
+
     /// The word itself, without secrets and not too long; looked through and copied only if it is a
     /// new one.
     pub(crate) fn keep(&mut self, word: &str, lookup: &dyn Lookup) -> Cow<'static, str> {

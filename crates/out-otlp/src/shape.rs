@@ -9,7 +9,7 @@ use model::span::Span;
 use model::verdict::User;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind as Kind, Status, TraceFlags, TraceId};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanLinks};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::attributes::{attributes, clean, time};
 use crate::events::events;
@@ -27,6 +27,15 @@ struct Served {
     status: u16,
 }
 
+/// What is told of a span beside its ids, times and events.
+pub(crate) struct Common {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) kind: Kind,
+    pub(crate) attributes: Vec<KeyValue>,
+    pub(crate) status: Status,
+    pub(crate) scope: InstrumentationScope,
+}
+
 /// Shapes a span of a trace that `person` made.
 pub(crate) fn shape(
     span: &Span<'_>,
@@ -37,10 +46,7 @@ pub(crate) fn shape(
     let mut more = Vec::with_capacity(span.tags.len() + MORE_USUAL);
     let served = http(span, lookup, &mut more);
     attributes(span, words, lookup, &mut more);
-    if let Some(user) = person {
-        more.push(KeyValue::new("user.id", Arc::clone(&user.id)));
-        more.push(KeyValue::new("emco.user.source", user.source.name()));
-    }
+    push_person(person, &mut more);
     let kind = match span.kind {
         SpanKind::Client => Kind::Client,
         SpanKind::Server => Kind::Server,
@@ -48,6 +54,29 @@ pub(crate) fn shape(
         SpanKind::Unset => Kind::Internal,
     };
     let status = status(span, &kind, served.as_ref(), lookup, &mut more);
+    let common = Common {
+        name: served.map_or_else(
+            || cleaned(restored(span), lookup),
+            |served| Cow::Owned(served.name),
+        ),
+        kind,
+        attributes: more,
+        status,
+        scope: scope(span, words, lookup),
+    };
+    data(span, common, events(&span.annotations, words, lookup))
+}
+
+/// The span with what is told of it.
+#[inline]
+pub(crate) fn data(span: &Span<'_>, common: Common, events: SpanEvents) -> SpanData {
+    let Common {
+        name,
+        kind,
+        attributes,
+        status,
+        scope,
+    } = common;
     SpanData {
         span_context: SpanContext::new(
             TraceId::from_bytes(span.trace.0),
@@ -61,18 +90,23 @@ pub(crate) fn shape(
             .map_or(SpanId::INVALID, |parent| SpanId::from_bytes(parent.0)),
         parent_span_is_remote: span.parent.is_some() && kind == Kind::Server,
         span_kind: kind,
-        name: served.map_or_else(
-            || cleaned(restored(span), lookup),
-            |served| Cow::Owned(served.name),
-        ),
+        name,
         start_time: time(span.start),
         end_time: time(span.end()),
-        attributes: more,
+        attributes,
         dropped_attributes_count: 0,
-        events: events(&span.annotations, words, lookup),
+        events,
         links: SpanLinks::default(),
         status,
-        instrumentation_scope: scope(span, words, lookup),
+        instrumentation_scope: scope,
+    }
+}
+
+/// Who made the request, if that is known.
+pub(crate) fn push_person(person: Option<&User>, out: &mut Vec<KeyValue>) {
+    if let Some(user) = person {
+        out.push(KeyValue::new("user.id", Arc::clone(&user.id)));
+        out.push(KeyValue::new("emco.user.source", user.source.name()));
     }
 }
 

@@ -88,6 +88,22 @@ pub(crate) fn write_batch(
 
 /// Reads the batch at `position`, where `bytes` begin.
 pub(crate) fn read_batch(position: Position, bytes: &[u8]) -> Result<Parsed<'_>, Unparsed> {
+    let (parsed, crc) = split_batch(bytes)?;
+    let Parsed { kind, at, payload } = parsed;
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    if crc != checksum(position, length, kind, at, payload) {
+        return Err(Unparsed::Damaged);
+    }
+    Ok(parsed)
+}
+
+/// Reads a batch that was found to be whole before.
+pub(crate) fn read_checked_batch(bytes: &[u8]) -> Result<Parsed<'_>, Unparsed> {
+    split_batch(bytes).map(|(parsed, _)| parsed)
+}
+
+/// What a batch says, and its checksum.
+fn split_batch(bytes: &[u8]) -> Result<(Parsed<'_>, u32), Unparsed> {
     let short = Unparsed::Short(BATCH_HEADER_BYTES);
     let Some((header, rest)) = bytes.split_first_chunk::<BATCH_HEADER_BYTES>() else {
         return Err(short);
@@ -120,10 +136,7 @@ pub(crate) fn read_batch(position: Position, bytes: &[u8]) -> Result<Parsed<'_>,
     let Some(payload) = rest.get(..length as usize) else {
         return Err(Unparsed::Short(BATCH_HEADER_BYTES + length as usize));
     };
-    if crc != checksum(position, length, kind, at, payload) {
-        return Err(Unparsed::Damaged);
-    }
-    Ok(Parsed { kind, at, payload })
+    Ok((Parsed { kind, at, payload }, crc))
 }
 
 fn checksum(position: Position, length: u32, kind: u8, at: u64, payload: &[u8]) -> u32 {

@@ -90,7 +90,7 @@ impl<S: Storage> Reader<S> {
         };
         let position = self.position;
         self.position.offset += bytes;
-        let Ok(parsed) = self.window.parsed(position) else {
+        let Ok(parsed) = self.window.checked(position) else {
             return Ok(None);
         };
         Ok(Some(Batch {
@@ -180,6 +180,8 @@ impl<S: Storage> Reader<S> {
 pub(crate) struct Window {
     buffer: Vec<u8>,
     start: Position,
+    /// The batch here was whole when it was looked at last.
+    whole: Option<Position>,
 }
 
 impl Window {
@@ -190,7 +192,16 @@ impl Window {
         position: Position,
         length: u64,
     ) -> Result<Result<Parsed<'_>, Unparsed>, Error> {
-        while let Err(Unparsed::Short(needed)) = self.parsed(position) {
+        if self.whole == Some(position) {
+            return Ok(self.checked(position));
+        }
+        self.whole = None;
+        loop {
+            let needed = match self.parsed(position) {
+                Ok(_) => break,
+                Err(Unparsed::Short(needed)) => needed,
+                Err(damaged) => return Ok(Err(damaged)),
+            };
             let left = length.saturating_sub(position.offset);
             if needed as u64 > left {
                 return Ok(Err(Unparsed::Short(needed)));
@@ -206,12 +217,18 @@ impl Window {
                 return Ok(Err(Unparsed::Short(needed)));
             }
         }
-        Ok(self.parsed(position))
+        self.whole = Some(position);
+        Ok(self.checked(position))
     }
 
     /// The batch at `position` as far as it is in the buffer.
     fn parsed(&self, position: Position) -> Result<Parsed<'_>, Unparsed> {
         format::read_batch(position, self.held(position))
+    }
+
+    /// The same, of one that [`Window::batch`] answered last.
+    fn checked(&self, position: Position) -> Result<Parsed<'_>, Unparsed> {
+        format::read_checked_batch(self.held(position))
     }
 
     fn held(&self, position: Position) -> &[u8] {
@@ -232,6 +249,7 @@ impl Window {
     }
 
     fn idle(&mut self) {
+        self.whole = None;
         self.buffer.clear();
         self.buffer.shrink_to(IDLE_BYTES_KEPT);
     }

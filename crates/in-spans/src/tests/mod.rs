@@ -1,6 +1,7 @@
 //! What the receiver promises, from the scanner up to the socket.
 
 mod corpus;
+mod forms;
 mod journal;
 mod scan;
 mod server;

@@ -1,6 +1,7 @@
 //! Shaping against golden text, rules against figures, the exporter against a receiver with moods.
 
 mod export;
+mod moulds;
 mod rules;
 mod shape;
 

@@ -1,6 +1,6 @@
 //! Spans in the shape in which they are exported.
 
-use in_spans::{SpanRun, SpanScratch};
+use in_spans::{FormId, Forms, SpanRun, SpanScratch};
 use model::ids::{SpanId, TraceId};
 use model::span::Span;
 use model::verdict::{User, UserSource};
@@ -69,21 +69,39 @@ pub(crate) fn run(data: &[u8]) {
     let mut spans = SpanRun::new(&payload, 0).expect("the version is right");
     let (mut rules, mut scratch) = (Rules::new(NoiseSettings::default()), SpanScratch::default());
     let (mut batch, mut words) = (Batch::new(), Words::default());
+    let (mut formed, mut moulds) = (Batch::new(), Words::default());
+    let (mut again, mut forms) = (spans.clone(), Forms::default());
     let mut pushed = 0;
     while let Ok(Some(span)) = spans.next_span() {
+        let same = again.next_formed(&mut forms);
+        assert_eq!(same.ok().flatten(), Some(span), "its form changes a span");
         let facts = span.facts(spans.run(), &mut scratch);
         let Some((facts, whole)) = facts.zip(spans.whole(&span)) else {
             continue;
         };
         if let Some((rule, kept)) = rules.judge(&facts, &Known) {
             batch.noise(rule, kept);
+            formed.noise(rule, kept);
         }
         batch.push(&whole, &mut words, &Known);
+        match again.form().map(FormId::number) {
+            Some(form) if moulds.know(form) => {
+                let outline = again.outline(&span).expect("it has ids");
+                formed.push_formed(&outline, form, &mut moulds, &Known);
+            }
+            Some(form) => formed.push_formed(&whole, form, &mut moulds, &Known),
+            None => formed.push(&whole, &mut moulds, &Known),
+        }
         pushed += 1;
     }
     assert_eq!(batch.len(), pushed, "each span is exported once");
     // Names of attributes and libraries are not looked at: they stand in code.
     let exported = format!("{batch:?}");
+    assert_eq!(
+        format!("{formed:?}"),
+        exported,
+        "its form changes what a span becomes"
+    );
     for attribute in exported.split("{ key: ").skip(1) {
         let value = attribute.split_once(", value: ").map_or("", |pair| pair.1);
         let value = value.split("instrumentation_scope: ").next();
