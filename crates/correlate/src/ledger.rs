@@ -488,10 +488,11 @@ impl Ledger {
             return;
         }
         self.pruned_at = now.0;
-        let oldest = self
-            .waiting
-            .front()
-            .map_or(progress, |line| line.time.min(progress));
+        // lines that wait may be of what happened before, and requests have to be told of
+        let lines = self.waiting.front().map(|line| line.time);
+        let wait = self.state.settings.wait;
+        let requests = self.ended.iter().map(|(due, ..)| due.saturating_sub(wait));
+        let oldest = requests.chain(lines).fold(progress, u64::min);
         self.state
             .origins
             .forget_before(oldest.saturating_sub(horizon));

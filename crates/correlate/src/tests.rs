@@ -533,6 +533,19 @@ fn a_call_that_only_the_proxy_saw_failed_if_the_proxy_says_so() {
     assert_eq!(failed, [false, true, true, false]);
 }
 
+/// After a restart old evidence comes with a late clock: what was not told of then still is.
+#[test]
+fn a_request_is_not_forgotten_before_it_was_told_of() {
+    let mut scene = Scene::of("orchestrator");
+    scene.request(1, "POST", DIG, 0, 100);
+    for at in [0, 3_600_000] {
+        assert!(scene.verdicts_at(at).is_empty());
+    }
+    assert_eq!(scene.requests().len(), 1);
+    scene.ledger.rest(UnixNanos(T0 + 4_000_000 * MS));
+    assert!(scene.ledger.state.origins.rows().is_empty(), "then it may");
+}
+
 proptest! {
     /// More evidence of other work can make a sure line unsure, but never moves it to somebody else
     /// when that work was not open at the time.
