@@ -112,8 +112,14 @@ impl Requests {
         let mut oldest: Option<UnixNanos> = None;
         let recalled = log.recent(UnixNanos(0), |entry| match entry {
             Entry::Request(request) => {
-                if let (DocumentId::Request(trace, _), Some(front)) = (request.id, request.front) {
-                    requests.known.add(DocumentId::Request(trace, front), now);
+                if let DocumentId::Request(trace, _) = request.id {
+                    let id = |span: SpanId| DocumentId::Request(trace, span);
+                    if let Some(front) = request.front {
+                        requests.known.add(id(front), now);
+                    }
+                    if let Some(parent) = request.parent {
+                        requests.parents.add(id(parent), now);
+                    }
                 }
                 requests.known.add(request.id, now);
             }
@@ -368,6 +374,7 @@ impl Requests {
             entry: RequestEntry {
                 id: DocumentId::Request(ended.trace, ended.span),
                 front: ended.front,
+                parent: ended.parent.filter(|_| ended.front.is_none()),
                 home: time.day(),
                 time,
                 container: self.service.clone(),

@@ -63,6 +63,9 @@ pub struct RequestEntry {
     /// Its proxy's span, where that is known beside [`RequestEntry::id`]: the request was told of
     /// under that, or will be.
     pub front: Option<SpanId>,
+    /// The span that caused it, where its proxy's is not known: a record of a proxy that comes later
+    /// under this span is of the same request.
+    pub parent: Option<SpanId>,
     /// Day whose index it lives in.
     pub home: Day,
     /// Its `@timestamp`.

@@ -151,14 +151,19 @@ fn a_proxy_whose_record_comes_late_tells_of_nothing_new() {
         traced: false,
         ..proxied(ended(1, 9), 9)
     };
-    assert_eq!(told(dir.path(), &[child(ended(1, 2), 9), record]), 1);
+    let both = [child(ended(1, 2), 9), record.clone()];
+    assert_eq!(told(dir.path(), &both), 1);
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(told(dir.path(), &both[..1]), 1);
+    assert_eq!(told(dir.path(), &[record]), 1, "after a restart");
 }
 
 #[test]
 fn requests_of_one_caller_are_as_many_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
-    let requests = [child(ended(1, 2), 7), child(ended(1, 3), 7)];
-    assert_eq!(told(dir.path(), &requests), 2);
+    let requests = [2, 3, 4].map(|span| child(ended(1, span), 7));
+    assert_eq!(told(dir.path(), &requests[..2]), 2);
+    assert_eq!(told(dir.path(), &requests[1..]), 3, "after a restart");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use crate::entry::{FileIndex, LineEntry, Part, RequestEntry};
 use crate::varint::{Cursor, Malformed};
 use crate::verdict_log::format::{
     Item, LINE_FOLLOWS, LINE_MORE_PARTS, LINE_PARTIAL, LINE_SAME_VERDICT, LINE_SPLIT, LINE_STDOUT,
-    OUTCOMES, Previous, REQUEST_FRONT, SOURCES, TAG_FILE, TAG_LINE, TAG_MASK, TAG_REQUEST,
-    VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_OUTCOME, VERDICT_SPAN,
-    VERDICT_TRACE, VERDICT_USER, at, read_file, read_summary,
+    OUTCOMES, Previous, REQUEST_FRONT, REQUEST_PARENT, SOURCES, TAG_FILE, TAG_LINE, TAG_MASK,
+    TAG_REQUEST, VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_OUTCOME,
+    VERDICT_SPAN, VERDICT_TRACE, VERDICT_USER, at, read_file, read_summary,
 };
 
 /// Reads items one after another.
@@ -96,10 +96,11 @@ impl Decoder {
             1 => DocumentId::Request(TraceId(cursor.array()?), SpanId(cursor.array()?)),
             _ => return Err(Malformed),
         };
-        let front = match tag & REQUEST_FRONT {
-            0 => None,
-            _ => Some(SpanId(cursor.array()?)),
+        let mut span_if = |bit: u8| match tag & bit {
+            0 => Ok(None),
+            _ => cursor.array().map(|span| Some(SpanId(span))),
         };
+        let (front, parent) = (span_if(REQUEST_FRONT)?, span_if(REQUEST_PARENT)?);
         let (time, home) = self.time(cursor)?;
         let container = cursor.text()?.to_owned();
         let summary = read_summary(cursor)?;
@@ -110,6 +111,7 @@ impl Decoder {
         Ok(RequestEntry {
             id,
             front,
+            parent,
             home,
             time,
             container,

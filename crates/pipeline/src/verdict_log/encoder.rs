@@ -12,9 +12,9 @@ use crate::entry::{FileEntry, FileIndex, LineEntry, RequestEntry};
 use crate::varint::{push, push_delta, push_text};
 use crate::verdict_log::format::{
     LINE_FOLLOWS, LINE_MORE_PARTS, LINE_PARTIAL, LINE_SAME_VERDICT, LINE_SPLIT, LINE_STDOUT,
-    OUTCOMES, Previous, REQUEST_FRONT, SOURCES, TAG_FILE, TAG_LINE, TAG_REQUEST, TAG_RETIRED,
-    VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_SPAN, VERDICT_TRACE,
-    VERDICT_USER, position, write_file, write_summary,
+    OUTCOMES, Previous, REQUEST_FRONT, REQUEST_PARENT, SOURCES, TAG_FILE, TAG_LINE, TAG_REQUEST,
+    TAG_RETIRED, VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_SPAN,
+    VERDICT_TRACE, VERDICT_USER, position, write_file, write_summary,
 };
 
 /// Values seen in this batch: written once, then by number (from 1; 0 announces a new one).
@@ -92,7 +92,8 @@ impl Encoder {
 
     pub(super) fn request(&mut self, request: &RequestEntry) {
         let front = request.front.map_or(0, |_| REQUEST_FRONT);
-        self.items.push(TAG_REQUEST | front);
+        let parent = request.parent.map_or(0, |_| REQUEST_PARENT);
+        self.items.push(TAG_REQUEST | front | parent);
         let out = &mut self.items;
         match request.id {
             DocumentId::Line(key, offset) => {
@@ -106,8 +107,8 @@ impl Encoder {
                 out.extend_from_slice(&span.0);
             }
         }
-        if let Some(front) = request.front {
-            out.extend_from_slice(&front.0);
+        for span in [request.front, request.parent].into_iter().flatten() {
+            out.extend_from_slice(&span.0);
         }
         self.time(request.time, request.home);
         push_text(&mut self.items, &request.container);

@@ -20,6 +20,7 @@ pub(super) const TAG_FILE: u8 = 2;
 pub(super) const TAG_RETIRED: u8 = 3;
 pub(super) const TAG_MASK: u8 = 3;
 pub(super) const REQUEST_FRONT: u8 = 1 << 2;
+pub(super) const REQUEST_PARENT: u8 = 1 << 3;
 pub(super) const LINE_STDOUT: u8 = 1 << 2;
 pub(super) const LINE_PARTIAL: u8 = 1 << 3;
 pub(super) const LINE_SPLIT: u8 = 1 << 4;

@@ -25,9 +25,9 @@
 //!              [file v | offset v unless bit 6] | bytes v | [parts v | of each: file v | offset z
 //!              from the part before | bytes v] | time z | home day z from the time's own |
 //!              [verdict unless bit 7]
-//!   1 request  bit 2: proxy's span follows the id
-//!              id (0: key 16, offset v; 1: trace 16, span 8) | [span 8] | time z | home z |
-//!              container text | summary | verdict
+//!   1 request  bit 2: proxy's span follows the id · 3: its parent's span does
+//!              id (0: key 16, offset v; 1: trace 16, span 8) | [span 8] | [span 8] | time z |
+//!              home z | container text | summary | verdict
 //!   2 file     index v | file                    (also: the file was renamed)
 //!   3 retired  index v                           (no more lines will come from it)
 //! verdict   bits 0-1 outcome · 2 trace · 3 span · 4 user · 5 candidates · 6 inferred · 7 its user

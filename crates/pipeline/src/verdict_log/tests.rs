@@ -125,6 +125,7 @@ prop_compose! {
                 DocumentId::Request(TraceId([1; 16]), SpanId([2; 8]))
             },
             front: failed.then_some(SpanId([4; 8])),
+            parent: Some(SpanId([5; 8])).filter(|_| start % 2 == 0),
             home: UnixNanos(start).day(),
             time: UnixNanos(start),
             container: text.clone(),
@@ -266,7 +267,7 @@ fn segments(dir: &Path) -> Vec<(String, usize)> {
 enum Step {
     /// Lines of these lengths, into one of two files.
     Append(u8, Vec<u32>, Verdict),
-    Request(RequestEntry),
+    Request(Box<RequestEntry>),
     Flush,
     /// A lane delivers about so many entries.
     Commit(bool, usize),
@@ -278,7 +279,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let append = (0u8..2, prop::collection::vec(1u32..300, 1..5), verdicts());
     let step = prop_oneof![
         6 => append.prop_map(|(file, lengths, verdict)| Step::Append(file, lengths, verdict)),
-        1 => requests().prop_map(Step::Request),
+        1 => requests().prop_map(|request| Step::Request(Box::new(request))),
         4 => Just(Step::Flush),
         3 => (any::<bool>(), 0usize..8).prop_map(|(lane, count)| Step::Commit(lane, count)),
         1 => Just(Step::Sync),
@@ -324,8 +325,7 @@ impl Model {
             }
             Step::Request(request) => {
                 log.append_request(request).unwrap();
-                self.buffered
-                    .push(Entry::Request(Box::new(request.clone())));
+                self.buffered.push(Entry::Request(request.clone()));
             }
             Step::Flush => {
                 log.flush().unwrap();
@@ -777,6 +777,7 @@ async fn a_full_log_makes_the_head_wait_until_the_slowest_lane_moves() {
     let request = RequestEntry {
         id: DocumentId::Request(TraceId([1; 16]), SpanId([2; 8])),
         front: None,
+        parent: None,
         home: Day(1),
         time: UnixNanos(1),
         container: String::new(),
