@@ -22,6 +22,7 @@ pub(crate) mod identity;
 pub(crate) mod mix;
 pub(crate) mod otlp;
 pub(crate) mod pod;
+pub(crate) mod recording;
 pub(crate) mod requests;
 pub(crate) mod sidecar;
 pub(crate) mod store;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
@@ -11,6 +11,9 @@ use std::process::{ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+
+/// Addresses that nobody listens on now.
+pub(crate) use testkit::peers::free_ports as free_addresses;
 
 use super::pod::{Container, Pod};
 use super::{PATIENCE, http, until};
@@ -376,12 +379,4 @@ impl Sidecar {
         })
         .await
     }
-}
-
-/// Addresses that nobody listens on now.
-pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    // All are held while they are chosen, so that they differ.
-    let listeners =
-        [(); N].map(|()| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
 }

@@ -1,23 +1,18 @@
 //! What is counted of requests, lines and calls: each once, whoever told of it, over restarts.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
-use model::time::UnixNanos;
 use serde_json::Value;
 
 use crate::common::bulk::Server;
 use crate::common::mix::{Counts, LABELS, Mix, samples};
 use crate::common::pod::now;
+use crate::common::recording::{self, Recording};
 use crate::common::sidecar::{Setup, Sidecar};
 use crate::common::until;
 
 const TOTAL: &str = "emco_requests_total";
 const CALLS: &str = "emco_dependency_calls_total";
-const RECORDED_BYTES_MAX: u64 = 1 << 30;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Waits until the samples are these, and then for a while whether they stay so.
@@ -110,159 +105,41 @@ async fn a_request_is_counted_once_whoever_tells_of_it() {
     assert_eq!(sidecar.metric("emco_requests_in_flight", &[]).await, flying);
 }
 
-/// What one service said in a recording: the lines of its container, its proxy's records, the bodies
-/// of its spans.
-struct Recording {
-    lines: Vec<Vec<u8>>,
-    records: Vec<Value>,
-    /// With the times at which they came.
-    bodies: Vec<(u64, Vec<u8>)>,
-    expected: Counts,
+/// What is to be counted of a recording.
+struct Expected {
+    http: Counts,
     calls: Counts,
     remote: Counts,
 }
 
-fn unpacked(path: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let unpacked = MultiGzDecoder::new(file).take(RECORDED_BYTES_MAX);
-        BufReader::new(unpacked).read_to_end(&mut bytes).unwrap();
-    }
-    bytes
-}
-
-fn objects(path: &Path) -> Vec<Value> {
-    let bytes = unpacked(path);
-    let lines = bytes.lines().map(Result::unwrap);
-    lines
-        .map(|line| serde_json::from_str(&line).unwrap())
-        .collect()
-}
-
-/// A recording beside the repository; `None`, and said, where there is none.
-fn recorded(name: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let folder = folder.join(name);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no recordings");
-    eprintln!("SKIPPED, NOT TESTED: {} is missing", folder.display());
-    None
-}
-
-impl Recording {
-    fn open(folder: &Path, service: &str) -> Self {
-        let lines = unpacked(&folder.join(format!("{service}.cri.log.gz")));
-        let lines: Vec<Vec<u8>> = lines
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::to_vec)
-            .collect();
-        let bundle = format!("{service}.emco.bodies.gz");
-        let bytes = unpacked(&folder.join("spans").join(&bundle));
-        let bodies = objects(&folder.join("spans/headers.jsonl.gz"));
-        let own = bodies
-            .iter()
-            .filter(|body| body["bundle"] == bundle.as_str());
-        let place = |body: &Value, key: &str| usize::try_from(body[key].as_u64().unwrap()).unwrap();
-        let bodies = own.map(|body| {
-            let from = place(body, "offset");
-            let body_bytes = bytes[from..from + place(body, "length")].to_vec();
-            (body["arrival_ns"].as_u64().unwrap(), body_bytes)
-        });
-        let mut recording = Self {
-            lines: lines.into_iter().filter(|line| !line.is_empty()).collect(),
-            records: objects(&folder.join(format!("access/{service}.jsonl.gz"))),
-            bodies: bodies.collect(),
-            expected: Counts::new(),
-            calls: Counts::new(),
-            remote: Counts::new(),
-        };
-        recording.expect();
-        recording
-    }
-
+impl Expected {
     /// Counts by the rules of the documentation, without the product's code.
-    fn expect(&mut self) {
-        for line in &self.lines {
+    fn of(recording: &Recording) -> Self {
+        let (mut http, mut calls, mut remote) = (Counts::new(), Counts::new(), Counts::new());
+        for (_, line) in &recording.lines {
             let text = String::from_utf8_lossy(line);
             let fields: Vec<&str> = text.split(' ').collect();
             if fields[1] == "stdout" && fields.get(8).is_some_and(|field| field.starts_with('"')) {
                 let key = format!("{} {}xx", fields[8].trim_matches('"'), &fields[11][..1]);
-                *self.expected.entry(key).or_default() += 1;
+                *http.entry(key).or_default() += 1;
             }
         }
-        let spans = self.bodies.iter().flat_map(|(_, body)| {
-            let spans: Vec<Value> = serde_json::from_slice(body).unwrap();
-            spans
-        });
-        let outcome = |span: &Value| match span["tags"]["otel.status_code"].as_str() {
-            Some("Error") => "error",
-            _ => "ok",
-        };
-        let mut parents = std::collections::HashSet::new();
-        for span in spans {
+        for span in recording.spans().filter(|span| span["kind"] == "CLIENT") {
             let name = span["name"].as_str().unwrap();
-            match span["kind"].as_str() {
-                Some("CLIENT") => {
-                    let key = format!("{} {}", called(name), outcome(&span));
-                    *self.calls.entry(key).or_default() += 1;
-                }
-                Some("SERVER") => {
-                    let method = span["tags"]["rpc.method"].as_str().unwrap();
-                    let key = format!("{method} {}", outcome(&span));
-                    *self.remote.entry(key).or_default() += 1;
-                    parents.extend(span["parentId"].as_str().map(str::to_owned));
-                }
-                _ => {}
-            }
+            let key = format!("{} {}", called(name), recording::outcome(&span));
+            *calls.entry(key).or_default() += 1;
         }
-        for record in self
-            .records
-            .iter()
-            .filter(|record| record["grpc_status"].is_string())
-        {
-            let proxy = record["b3"].as_str().unwrap().split('-').nth(1).unwrap();
-            if !parents.contains(proxy) {
-                let method = record["path"].as_str().unwrap().rsplit('/').next().unwrap();
-                let outcome = if record["grpc_status"] == "OK" {
-                    "ok"
-                } else {
-                    "error"
-                };
-                let key = format!("{method} {outcome}");
-                *self.remote.entry(key).or_default() += 1;
-            }
+        for (method, outcome) in recording.remote_calls() {
+            *remote.entry(format!("{method} {outcome}")).or_default() += 1;
         }
-        let counted: u64 = self.expected.values().chain(self.remote.values()).sum();
+        let counted: u64 = http.values().chain(remote.values()).sum();
         assert!(counted > 10, "{counted} requests were recorded");
-        assert!(!self.calls.is_empty(), "no calls were recorded");
-    }
-
-    /// The records as the runtime writes them, in the order of their times.
-    fn proxy_lines(&self) -> Vec<(u64, Vec<u8>)> {
-        let mut lines: Vec<(u64, Vec<u8>)> = Vec::new();
-        for record in &self.records {
-            let start = record["start_time"].as_str().unwrap();
-            let start = UnixNanos::parse_rfc3339(start.as_bytes()).unwrap();
-            let end = start.plus(record["duration"].as_u64().unwrap_or(0) * 1_000_000);
-            let line = format!("{end} stdout F {record}");
-            lines.push((end.0, line.into_bytes()));
+        assert!(!calls.is_empty(), "no calls were recorded");
+        Self {
+            http,
+            calls,
+            remote,
         }
-        lines.sort();
-        lines
-    }
-
-    /// The lines of the service with their times.
-    fn timed_lines(&self) -> Vec<(u64, Vec<u8>)> {
-        let time = |line: &[u8]| {
-            let stamp = line.split(|byte| *byte == b' ').next().unwrap();
-            UnixNanos::parse_rfc3339(stamp).unwrap().0
-        };
-        self.lines
-            .iter()
-            .map(|line| (time(line), line.clone()))
-            .collect()
     }
 }
 
@@ -299,15 +176,16 @@ async fn requests(sidecar: &Sidecar) -> (Counts, Counts) {
 async fn recorded_requests_are_counted_once_over_kills() {
     // another recording without faults can be named
     let name = std::env::var("EMCO_TEST_RECORDING").unwrap_or("truth/calm".to_owned());
-    let Some(folder) = recorded(&name) else {
+    let Some(folder) = recording::folder(&name) else {
         return;
     };
     for service in ["orchestrator", "rsync"] {
         let recording = Recording::open(&folder, service);
+        let counts = Expected::of(&recording);
         let elastic = Server::start().await;
         let setup = Setup::new().beside(service).elastic(elastic.address);
         let (mut own, mut proxy) = (setup.service(), setup.pod.container("istio-proxy"));
-        let (lines, records) = (recording.timed_lines(), recording.proxy_lines());
+        let (lines, records) = (&recording.lines, recording.proxy_lines());
         let steps = 6;
         let ends = (1..steps).map(|step| lines[lines.len() * step / steps].0);
         let ends: Vec<u64> = ends.chain([u64::MAX]).collect();
@@ -338,7 +216,7 @@ async fn recorded_requests_are_counted_once_over_kills() {
             sidecar = setup.start().await;
         }
         let mut last = (Counts::new(), Counts::new());
-        let expected = (recording.expected.clone(), recording.remote.clone());
+        let expected = (counts.http, counts.remote);
         let started = now();
         while last != expected && now() < started + 30_000_000_000 {
             last = requests(&sidecar).await;
@@ -346,7 +224,7 @@ async fn recorded_requests_are_counted_once_over_kills() {
         }
         assert_eq!(last, expected, "{service}: {}", sidecar.log());
         let calls = samples(&sidecar, CALLS, &["kind", "operation", "outcome"]).await;
-        assert_eq!(lower(calls), recording.calls, "{service}");
+        assert_eq!(lower(calls), counts.calls, "{service}");
         sidecar.is_level().await;
         known_requests_have_waited().await;
         assert_eq!(requests(&sidecar).await, expected, "{service} later");

@@ -18,8 +18,11 @@ mod process;
 mod prometheus;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,6 +34,8 @@ pub use self::prometheus::{Prometheus, Target, check_metrics};
 
 /// How long one answer may take.
 const ASK_BOUND: Duration = Duration::from_secs(20);
+/// Ports that are given to no client.
+const PORTS: Range<u16> = 10_000..32_000;
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
@@ -64,7 +69,8 @@ fn found(program: Option<PathBuf>, peer: &str) -> Option<PathBuf> {
     program
 }
 
-/// So many free ports, all different.
+/// So many free ports, which this process gets only once: below the range from which the kernel gives
+/// ports to clients, so that nobody takes one while the program that listens on it is away.
 ///
 /// # Panics
 /// If there are none.
@@ -72,10 +78,17 @@ fn found(program: Option<PathBuf>, peer: &str) -> Option<PathBuf> {
     clippy::expect_used,
     reason = "a test without a port has nothing to say"
 )]
-fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    // All are held while they are chosen.
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("the port's address"))
+pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    let candidate = || {
+        let place = NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + place));
+        TcpListener::bind(address).is_ok().then_some(address)
+    };
+    [(); N].map(|()| {
+        let mut free = PORTS.filter_map(|_| candidate());
+        free.next().expect("a free port")
+    })
 }
 
 /// The body that `path` at `address` answers with, whatever its status; `None` if there is no answer
