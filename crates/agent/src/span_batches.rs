@@ -78,7 +78,8 @@ impl Batches {
     pub(crate) fn next(&mut self, take: Take<'_>) -> Result<Next, spool::Error> {
         self.lookup.refresh();
         let Take { due, limit, rules } = take;
-        let mut making = Making::from(self.store.cursor());
+        let waiting = usize::try_from(self.store.waiting()).unwrap_or(limit);
+        let mut making = Making::new(self.store.cursor(), limit.min(waiting));
         let mut reader = self.reader.take();
         loop {
             if let Some(record) = self.unread(&making.cursor) {
@@ -291,9 +292,9 @@ struct Making {
 }
 
 impl Making {
-    fn from(cursor: Cursor) -> Self {
+    fn new(cursor: Cursor, room: usize) -> Self {
         Self {
-            batch: Batch::new(),
+            batch: Batch::with_room(room),
             cursor,
             taken: Taken::new(),
             seen: 0,

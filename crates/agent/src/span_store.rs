@@ -224,6 +224,12 @@ impl SpanStore {
         }
     }
 
+    /// How many spans no batch has taken.
+    pub(crate) fn waiting(&self) -> u64 {
+        let exports = self.exports.as_ref();
+        exports.map_or(0, |exports| exports.lock().waiting())
+    }
+
     /// How many spans wait or are under way.
     pub(crate) fn left(&self) -> u64 {
         let exports = self.exports.as_ref();
@@ -364,7 +370,11 @@ impl Exports {
 
 impl State {
     fn left(&self) -> u64 {
-        self.under_way + self.waiting.values().sum::<u64>()
+        self.under_way + self.waiting()
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting.values().sum()
     }
 }
 

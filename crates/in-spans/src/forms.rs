@@ -18,6 +18,8 @@
 //! same result whether its form is known or not. Spans that failed are not learned from.
 
 use crate::hex::{span_id, trace_id};
+use model::span::Message;
+
 use crate::json::{Scanner, unusual};
 use crate::scan::{Notes, RawSpan};
 use crate::text::Text;
@@ -328,18 +330,19 @@ impl Cursor<'_> {
             self.literal(b"{\"timestamp\":")?;
             let micros = self.number()?;
             self.literal(b",\"value\":\"")?;
-            let from = self.at;
             self.literal(b"message: {\\\"message.id\\\":")?;
-            self.some_digits()?;
+            let id = self.size()?;
             self.literal(b",\\\"message.type\\\":\\\"")?;
-            self.literal(b"SENT")
-                .or_else(|| self.literal(b"RECEIVED"))?;
+            let sent = self.literal(b"SENT").is_some();
+            if !sent {
+                self.literal(b"RECEIVED")?;
+            }
             // of longer literals the compiler makes a call
             self.literal(b"\\\",\\\"message.uncompress")?;
             self.literal(b"ed_size\\\":")?;
-            self.some_digits()?;
+            let bytes = self.size()?;
             self.literal(b"}\"}")?;
-            notes.annotation(micros, Text::new(from, self.at - 2, true));
+            notes.message(micros, Message { id, sent, bytes });
             if self.literal(b"]").is_some() {
                 return Some(());
             }
@@ -379,11 +382,8 @@ impl Cursor<'_> {
     }
 
     #[inline]
-    fn some_digits(&mut self) -> Option<()> {
-        let rest = self.text.get(self.at..)?;
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += digits;
-        (digits > 0).then_some(())
+    fn size(&mut self) -> Option<i64> {
+        i64::try_from(self.number()?).ok()
     }
 
     /// A whole number as JSON writes it, of 19 digits at most.

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use model::evidence::{SpanFacts, SpanKind};
 use model::ids::{SpanId, TraceId};
-use model::span::Span;
+use model::span::{Message, Span};
 use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
@@ -55,6 +55,8 @@ pub(crate) trait Notes {
     fn begin_annotations(&mut self) {}
     /// An annotation.
     fn annotation(&mut self, _micros: u64, _text: Text) {}
+    /// An annotation that is a message of a call.
+    fn message(&mut self, _micros: u64, _message: Message) {}
     /// The name of the service on the other side.
     fn remote(&mut self, _name: Text) {}
 }

@@ -99,61 +99,94 @@ impl Text {
 }
 
 /// Appends the meaning of the inside of a valid JSON string. Lone surrogates become U+FFFD.
+///
+/// Escapes stand close to each other, so bytes are moved a word at a time, and what was moved of a word
+/// behind an escape is written over. No meaning is longer than its escape.
 fn unescape(text: &str, out: &mut String) {
     let mut plain = std::mem::take(out).into_bytes();
-    let mut rest = text;
-    loop {
-        let before = plain.len();
-        // escapes stand close to each other, so bytes are moved one by one; no meaning is longer
-        // than its escape
-        plain.resize(before + rest.len(), 0);
-        let mut places = plain.iter_mut().skip(before);
-        let mut bytes = rest.bytes();
-        let mut unit = false;
-        while let Some(byte) = bytes.next() {
-            let meaning = if byte == b'\\' {
-                match bytes.next() {
-                    Some(b'b') => 8,
-                    Some(b'f') => 0xc,
-                    Some(b'n') => b'\n',
-                    Some(b'r') => b'\r',
-                    Some(b't') => b'\t',
-                    Some(b'u') => {
-                        unit = true;
-                        break;
-                    }
-                    Some(itself) => itself,
-                    None => break,
-                }
-            } else {
-                byte
-            };
-            if let Some(place) = places.next() {
-                *place = meaning;
-            }
-        }
-        let left = places.len();
-        plain.truncate(plain.len() - left);
-        if !unit {
-            break;
-        }
-        let behind = rest.get(rest.len() - bytes.len()..).unwrap_or_default();
-        let (character, after) = unescape_unit(behind);
-        plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        rest = after;
-    }
+    let before = plain.len();
+    plain.resize(before + text.len(), 0);
+    let written = unescape_to(plain.get_mut(before..).unwrap_or_default(), text.as_bytes());
+    plain.truncate(before + written);
     *out = String::from_utf8(plain).unwrap_or_default();
 }
 
+/// Writes the meaning of `text` to `out`, which is as long as that; answers how long it is.
+fn unescape_to(out: &mut [u8], text: &[u8]) -> usize {
+    let (mut to, mut from) = (0, 0);
+    while let Some(byte) = text.get(from) {
+        if let (Some(word), Some(place)) = (
+            text.get(from..).and_then(<[u8]>::first_chunk),
+            out.get_mut(to..).and_then(<[u8]>::first_chunk_mut::<8>),
+        ) {
+            *place = *word;
+            let plain = escape_mark(u64::from_le_bytes(*word)).trailing_zeros() as usize / 8;
+            to += plain;
+            from += plain;
+            if plain == 8 {
+                continue;
+            }
+        } else if *byte != b'\\' {
+            put(out, &mut to, *byte);
+            from += 1;
+            continue;
+        }
+        let Some(escape) = text.get(from + 1) else {
+            break;
+        };
+        from += 2;
+        match *escape {
+            b'u' => {
+                let (character, after) = unescape_unit(text.get(from..).unwrap_or_default());
+                from = text.len() - after.len();
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    put(out, &mut to, byte);
+                }
+            }
+            escape => put(out, &mut to, meaning(escape)),
+        }
+    }
+    to
+}
+
+#[inline]
+fn put(out: &mut [u8], to: &mut usize, byte: u8) {
+    if let Some(place) = out.get_mut(*to) {
+        *place = byte;
+        *to += 1;
+    }
+}
+
+/// What the letter behind a backslash means.
+#[inline]
+const fn meaning(escape: u8) -> u8 {
+    match escape {
+        b'b' => 8,
+        b'f' => 0xc,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        itself => itself,
+    }
+}
+
+/// Marks, with its highest bit, the first backslash of a little-endian word, and perhaps bytes behind it.
+#[inline]
+const fn escape_mark(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let backslashes = word ^ (ONES * b'\\' as u64);
+    backslashes.wrapping_sub(ONES) & !backslashes & (ONES * 0x80)
+}
+
 /// The character that `\u` followed by `digits` means, and what follows it.
-fn unescape_unit(digits: &str) -> (char, &str) {
+fn unescape_unit(digits: &[u8]) -> (char, &[u8]) {
     let Some((unit, after)) = hex_unit(digits) else {
         return (char::REPLACEMENT_CHARACTER, digits);
     };
     if let Some(character) = char::from_u32(unit) {
         return (character, after);
     }
-    let low = after.strip_prefix("\\u").and_then(hex_unit);
+    let low = after.strip_prefix(b"\\u").and_then(hex_unit);
     if let (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, after))) = (unit, low) {
         let scalar = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
         let character = char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER);
@@ -162,7 +195,8 @@ fn unescape_unit(digits: &str) -> (char, &str) {
     (char::REPLACEMENT_CHARACTER, after)
 }
 
-fn hex_unit(text: &str) -> Option<(u32, &str)> {
+fn hex_unit(text: &[u8]) -> Option<(u32, &[u8])> {
     let (digits, after) = text.split_at_checked(4)?;
+    let digits = std::str::from_utf8(digits).ok()?;
     Some((u32::from_str_radix(digits, 16).ok()?, after))
 }

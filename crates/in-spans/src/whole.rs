@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use model::span::{Annotation, Span};
+use model::span::{Annotation, Message, Span};
 use model::time::UnixNanos;
 
 use crate::error::{Error, Fault, FaultKind};
@@ -43,8 +43,15 @@ pub struct SpanRun<'a> {
 #[derive(Clone, Debug, Default)]
 struct Parts {
     tags: Vec<(Text, Text)>,
-    annotations: Vec<(u64, Text)>,
+    annotations: Vec<(u64, Note)>,
     remote: Text,
+}
+
+/// What an annotation says.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    Text(Text),
+    Message(Message),
 }
 
 impl<'a> SpanRun<'a> {
@@ -157,7 +164,8 @@ impl<'a> SpanRun<'a> {
     }
 
     /// The span that was answered last, without what all spans of its form have in common beside kind,
-    /// name and service: remote endpoint and tags, but for the statement. `None` if an id is missing.
+    /// name and service: remote endpoint and tags, but for the statement. Messages of calls have no text.
+    /// `None` if an id is missing.
     pub fn outline(&self, last: &RawSpan) -> Option<Span<'a>> {
         let part = self.last_part()?;
         let mut span = last.bare(part)?;
@@ -183,9 +191,16 @@ impl Parts {
     fn annotations<'a>(&self, part: Part<'a>) -> Vec<Annotation<'a>> {
         let annotations = self.annotations.iter();
         annotations
-            .map(|(micros, text)| Annotation {
-                at: UnixNanos::from_micros(*micros),
-                text: text.meaning(part),
+            .map(|(micros, note)| {
+                let (text, message) = match note {
+                    Note::Text(text) => (text.meaning(part), None),
+                    Note::Message(message) => (Cow::Borrowed(""), Some(*message)),
+                };
+                Annotation {
+                    at: UnixNanos::from_micros(*micros),
+                    text,
+                    message,
+                }
             })
             .collect()
     }
@@ -213,7 +228,11 @@ impl Notes for Parts {
     }
 
     fn annotation(&mut self, micros: u64, text: Text) {
-        self.annotations.push((micros, text));
+        self.annotations.push((micros, Note::Text(text)));
+    }
+
+    fn message(&mut self, micros: u64, message: Message) {
+        self.annotations.push((micros, Note::Message(message)));
     }
 
     fn remote(&mut self, name: Text) {

@@ -42,6 +42,20 @@ pub struct Annotation<'a> {
     pub at: UnixNanos,
     /// What; EMCO writes `name` or `name: {attributes as JSON}`.
     pub text: Cow<'a, str>,
+    /// The same, where the reader saw that it is a message of a call; then there need be no text.
+    pub message: Option<Message>,
+}
+
+/// What gRPC's instrumentation notes for each message of a call:
+/// `message: {"message.id":1,"message.type":"SENT","message.uncompressed_size":31}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its number in the call.
+    pub id: i64,
+    /// Whether it was sent and not received.
+    pub sent: bool,
+    /// Its size.
+    pub bytes: i64,
 }
 
 impl Span<'_> {

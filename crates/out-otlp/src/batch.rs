@@ -32,6 +32,14 @@ impl Batch {
         Self::default()
     }
 
+    /// An empty one with room for so many spans.
+    pub fn with_room(spans: usize) -> Self {
+        Self {
+            spans: Vec::with_capacity(spans),
+            ..Self::default()
+        }
+    }
+
     /// Whether spans of `service` may be put beside those that are in.
     pub fn is_of(&self, service: &str) -> bool {
         self.spans.is_empty() || self.service == service

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use model::span::Annotation;
+use model::span::{Annotation, Message};
 use opentelemetry::trace::Event;
 use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_sdk::trace::SpanEvents;
@@ -38,8 +38,8 @@ pub(crate) fn events(
 fn event(annotation: &Annotation<'_>, words: &mut Words, lookup: &dyn Lookup) -> Event {
     let at = time(annotation.at);
     let text = annotation.text.as_ref();
-    if let Some(attributes) = message(text) {
-        return Event::new("message", at, attributes, 0);
+    if let Some(message) = annotation.message.or_else(|| message(text)) {
+        return Event::new("message", at, message_attributes(message), 0);
     }
     let json = text
         .find(": {")
@@ -53,23 +53,28 @@ fn event(annotation: &Annotation<'_>, words: &mut Words, lookup: &dyn Lookup) ->
 }
 
 /// What gRPC's instrumentation writes for each message, twice in nearly every span.
-fn message(text: &str) -> Option<Vec<KeyValue>> {
+fn message(text: &str) -> Option<Message> {
     let rest = text.strip_prefix("message: {\"message.id\":")?;
     let (id, rest) = leading_number(rest)?;
     let rest = rest.strip_prefix(",\"message.type\":\"")?;
-    let (kind, rest) = match rest.strip_prefix("SENT") {
-        Some(rest) => ("SENT", rest),
-        None => ("RECEIVED", rest.strip_prefix("RECEIVED")?),
+    let (sent, rest) = match rest.strip_prefix("SENT") {
+        Some(rest) => (true, rest),
+        None => (false, rest.strip_prefix("RECEIVED")?),
     };
     let rest = rest.strip_prefix("\",\"message.uncompressed_size\":")?;
     let (bytes, "}") = leading_number(rest)? else {
         return None;
     };
-    Some(vec![
-        KeyValue::new("message.id", id),
+    Some(Message { id, sent, bytes })
+}
+
+fn message_attributes(message: Message) -> Vec<KeyValue> {
+    let kind = if message.sent { "SENT" } else { "RECEIVED" };
+    vec![
+        KeyValue::new("message.id", message.id),
         KeyValue::new("message.type", kind),
-        KeyValue::new("message.uncompressed_size", bytes),
-    ])
+        KeyValue::new("message.uncompressed_size", message.bytes),
+    ]
 }
 
 fn leading_number(text: &str) -> Option<(i64, &str)> {

@@ -89,6 +89,7 @@ pub(super) fn span<'a>(
             .map(|text| Annotation {
                 at: START.plus(11_000),
                 text: (*text).into(),
+                message: None,
             })
             .collect(),
     }

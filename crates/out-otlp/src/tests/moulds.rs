@@ -2,7 +2,7 @@
 
 use model::evidence::SpanKind;
 use model::ids::{SpanId, TraceId};
-use model::span::Span;
+use model::span::{Message, Span};
 use opentelemetry_sdk::trace::SpanData;
 
 use super::{Known, span};
@@ -67,6 +67,16 @@ fn outline(span: &Span<'static>) -> Span<'static> {
     let mut outline = span.clone();
     outline.remote = "".into();
     outline.tags.retain(|(key, _)| key == "db.statement");
+    for note in &mut outline.annotations {
+        if note.text == SENT {
+            note.text = "".into();
+            note.message = Some(Message {
+                id: 1,
+                sent: true,
+                bytes: 31,
+            });
+        }
+    }
     outline
 }
 
