@@ -24,6 +24,7 @@ pub struct Collector {
     pub zipkin: SocketAddr,
     /// The file that it writes, if it does: one request as OTLP JSON a line.
     pub traces: PathBuf,
+    settings: PathBuf,
     process: Process,
 }
 
@@ -35,7 +36,7 @@ impl Collector {
     /// If it does not start.
     pub fn to_file(folder: &Path) -> Option<Self> {
         let traces = folder.join("traces.jsonl");
-        let exporter = json!({"file": {"path": traces, "flush_interval": "100ms"}});
+        let exporter = json!({"file": {"path": traces, "flush_interval": "100ms", "append": true}});
         Self::start(folder, traces, "file", &exporter)
     }
 
@@ -77,20 +78,34 @@ impl Collector {
         File::create(&settings)
             .and_then(|mut file| file.write_all(text.to_string().as_bytes()))
             .expect("write the settings of the Collector");
-        let mut command = Command::new(program);
-        command.arg("--config").arg(&settings);
-        let process = Process::start(&mut command, &folder.join("collector.log"), || {
-            [otlp, otlp_grpc, zipkin]
-                .iter()
-                .all(|address| TcpStream::connect(address).is_ok())
-        });
+        let process = run(&program, &settings, [otlp, otlp_grpc, zipkin]);
         Some(Self {
             otlp,
             otlp_grpc,
             zipkin,
             traces,
+            settings,
             process,
         })
+    }
+
+    /// Ends it: what it took is written, and nobody listens any more.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Starts it again where it was, with its file as it is.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_again(&mut self) {
+        if let Some(program) = installed("collector") {
+            let listens = [self.otlp, self.otlp_grpc, self.zipkin];
+            self.process = run(&program, &self.settings, listens);
+        }
     }
 
     /// The spans it has written so far, each with its `resource` and `scope` beside its own fields.
@@ -132,6 +147,16 @@ impl Collector {
     pub const fn process(&self) -> &Process {
         &self.process
     }
+}
+
+fn run(program: &Path, settings: &Path, listens: [SocketAddr; 3]) -> Process {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(settings);
+    Process::start(&mut command, &settings.with_extension("log"), || {
+        listens
+            .iter()
+            .all(|address| TcpStream::connect(address).is_ok())
+    })
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -58,6 +58,22 @@ impl Process {
         self.child.id()
     }
 
+    /// Asks it to end, as whoever stops a service does, and waits until it has.
+    ///
+    /// # Panics
+    /// If it has not ended within [`START_BOUND`].
+    #[expect(clippy::expect_used, reason = "a test panics where it fails")]
+    pub fn stop(&mut self) {
+        let id = self.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(asked.expect("ask a peer to end").success(), "it runs");
+        let end = Instant::now() + START_BOUND;
+        while self.child.try_wait().expect("wait for a peer").is_none() {
+            assert!(Instant::now() < end, "a peer goes on: {}", self.tail());
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
     /// Ends it at once, as a crash does; its files stay.
     pub fn kill(&mut self) {
         // It may have ended already.
