@@ -12,19 +12,16 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use common::bulk::Server;
 use common::mix::{Counts, LABELS, Mix, samples};
+use common::openmetrics::{OPEN_METRICS, parsed};
 use common::sidecar::{Setup, Sidecar};
 use common::{http, until};
 use serde_json::Value;
 use testkit::peers::{Prometheus, Target, check_metrics, encoded};
 
 const ROUNDS: u64 = 5;
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// A sidecar that has counted requests of every kind; ends with this value.
 struct Busy {
@@ -67,41 +64,6 @@ impl Busy {
             .map(|span| span["traceId"].as_str().unwrap().to_owned())
             .collect()
     }
-}
-
-/// What the reference parser finds in a page; `None`, and said, where it is not installed.
-fn parsed(page: &str) -> Option<Vec<Value>> {
-    let folder = std::env::var_os("EMCO_PEERS_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers"),
-        std::path::PathBuf::from,
-    );
-    let folder = folder.join("openmetrics");
-    if !folder.is_dir() {
-        let missing = "the parser is missing: run `cargo xtask peers openmetrics`";
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{missing}");
-        eprintln!("SKIPPED, NOT TESTED: {missing}");
-        return None;
-    }
-    let mut python = Command::new("python3")
-        .arg("parse.py")
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("python starts");
-    let mut input = python.stdin.take().unwrap();
-    input.write_all(page.as_bytes()).unwrap();
-    drop(input);
-    let output = python.wait_with_output().unwrap();
-    let refused = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{refused}\n{page}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    Some(
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-    )
 }
 
 #[tokio::test]

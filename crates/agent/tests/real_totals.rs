@@ -70,7 +70,7 @@ fn expected(folder: &Path, recordings: &[Recording]) -> Totals {
         };
         let status = request["status"].as_u64().unwrap();
         let (method, path) = (text("method"), text("path"));
-        let route = route(method, path);
+        let route = recording::route(method, path);
         add(service, &route, method, &format!("{}xx", status / 100));
     }
     for scrape in recording::objects(&folder.join("metrics/scrapes.jsonl.gz")) {
@@ -91,43 +91,6 @@ fn request_id(of: &Value) -> String {
     let mut id = of["request_id"].as_str().unwrap().to_owned();
     id.replace_range(14..15, "x");
     id
-}
-
-/// The route that EMCO's router takes: names of collections, each followed by the name of one thing
-/// (a composite application by its version, too) or by nothing.
-fn route(method: &str, path: &str) -> String {
-    let path = path.split('?').next().unwrap();
-    // the router answers these by itself
-    if method == "PATCH" || path.contains("//") || path.ends_with('/') {
-        return "unmatched".to_owned();
-    }
-    let mut parts = path.strip_prefix("/v2/").expect("EMCO's API").split('/');
-    let mut route = "/v2".to_owned();
-    while let Some(collection) = parts.next() {
-        route = route + "/" + collection;
-        let names = if collection == "composite-apps" { 2 } else { 1 };
-        for _ in 0..names {
-            if parts.next().is_some() {
-                route += "/{}";
-            }
-        }
-    }
-    route
-}
-
-/// What the product calls a route, without the names it gives to its parameters; of a gRPC method its
-/// own name.
-fn anonymous(route: &str) -> String {
-    if let Some((_, method)) = route
-        .split_once('/')
-        .filter(|(service, _)| !service.is_empty())
-    {
-        return method.to_owned();
-    }
-    let parts = route
-        .split('/')
-        .map(|part| if part.starts_with('{') { "{}" } else { part });
-    parts.collect::<Vec<_>>().join("/")
 }
 
 /// A service with its sidecar.
@@ -180,7 +143,7 @@ async fn counted(prometheus: &Arc<Prometheus>) -> Totals {
     for series in query(prometheus, TOTALS).await {
         let label = |name: &str| series["metric"][name].as_str().unwrap();
         assert_eq!(label("job"), label("service"), "each speaks of its own");
-        let route = anonymous(label("route"));
+        let route = recording::anonymous(label("route"));
         let key = [
             label("service"),
             &route,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use common::identity::Hub;
 use common::pod::now;
+use common::recording;
 use common::requests::{Request, TAKES};
 use common::sidecar::{Setup, Sidecar};
 use common::until;
@@ -183,33 +184,6 @@ fn recorded(service: &str) -> Option<Vec<Vec<u8>>> {
     Some(bodies)
 }
 
-/// Kind and status as the documentation has them, without the product's code: who served a request over
-/// HTTP is a server; what says that it failed has failed, and so has a request whose status says so.
-fn shape_in(span: &Value) -> (u64, bool, String) {
-    let name = span["name"].as_str().unwrap();
-    let tag = |key: &str| span["tags"][key].as_str();
-    let kind = match span["kind"].as_str() {
-        Some("CLIENT") => 3,
-        Some("SERVER") => 2,
-        _ if name.contains(" /") => 2,
-        _ => 1,
-    };
-    let annotations = span["annotations"].as_array().into_iter().flatten();
-    let panicked = annotations
-        .filter_map(|note| note["value"].as_str())
-        .any(|note| note.starts_with("exception"));
-    let number = |key: &str| tag(key).map_or(0, |code| code.parse::<u32>().unwrap());
-    let http = number("http.status_code");
-    let failed = panicked
-        || tag("error").is_some_and(|said| said != "false")
-        || tag("otel.status_code") == Some("Error")
-        || http >= 500
-        || (kind != 2 && http >= 400)
-        || (kind != 2 && number("rpc.grpc.status_code") != 0);
-    let said = tag("error").filter(|said| failed && *said != "true");
-    (kind, failed, said.unwrap_or_default().to_owned())
-}
-
 fn shape_out(span: &Value) -> (u64, bool, String) {
     let status = &span["status"];
     let said = status["message"].as_str().unwrap_or_default();
@@ -326,7 +300,7 @@ async fn the_collector_gets_a_recording_as_it_was() {
         assert_eq!(sent.remove(&id), Some(essence));
         let input = &inputs[&id];
         let shape = shape_out(span);
-        assert_eq!(shape, shape_in(input), "{input}");
+        assert_eq!(shape, recording::shape_in(input), "{input}");
         *shapes.entry((shape.0, shape.1)).or_default() += 1;
         let (before, name) = (
             input["name"].as_str().unwrap(),

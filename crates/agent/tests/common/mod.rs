@@ -20,6 +20,7 @@ pub(crate) mod forward;
 pub(crate) mod http;
 pub(crate) mod identity;
 pub(crate) mod mix;
+pub(crate) mod openmetrics;
 pub(crate) mod otlp;
 pub(crate) mod pod;
 pub(crate) mod recording;

@@ -154,3 +154,67 @@ pub(crate) fn outcome(span: &Value) -> &'static str {
         _ => "ok",
     }
 }
+
+/// Kind and status as the documentation has them, without the product's code: who served a request over
+/// HTTP is a server; what says that it failed has failed, and so has a request whose status says so.
+pub(crate) fn shape_in(span: &Value) -> (u64, bool, String) {
+    let name = span["name"].as_str().unwrap();
+    let tag = |key: &str| span["tags"][key].as_str();
+    let kind = match span["kind"].as_str() {
+        Some("CLIENT") => 3,
+        Some("SERVER") => 2,
+        _ if name.contains(" /") => 2,
+        _ => 1,
+    };
+    let annotations = span["annotations"].as_array().into_iter().flatten();
+    let panicked = annotations
+        .filter_map(|note| note["value"].as_str())
+        .any(|note| note.starts_with("exception"));
+    let number = |key: &str| tag(key).map_or(0, |code| code.parse::<u32>().unwrap());
+    let http = number("http.status_code");
+    let failed = panicked
+        || tag("error").is_some_and(|said| said != "false")
+        || tag("otel.status_code") == Some("Error")
+        || http >= 500
+        || (kind != 2 && http >= 400)
+        || (kind != 2 && number("rpc.grpc.status_code") != 0);
+    let said = tag("error").filter(|said| failed && *said != "true");
+    (kind, failed, said.unwrap_or_default().to_owned())
+}
+
+/// The route that EMCO's router takes: names of collections, each followed by the name of one thing
+/// (a composite application by its version, too) or by nothing.
+pub(crate) fn route(method: &str, path: &str) -> String {
+    let path = path.split('?').next().unwrap();
+    // the router answers these by itself
+    if method == "PATCH" || path.contains("//") || path.ends_with('/') {
+        return "unmatched".to_owned();
+    }
+    let mut parts = path.strip_prefix("/v2/").expect("EMCO's API").split('/');
+    let mut route = "/v2".to_owned();
+    while let Some(collection) = parts.next() {
+        route = route + "/" + collection;
+        let names = if collection == "composite-apps" { 2 } else { 1 };
+        for _ in 0..names {
+            if parts.next().is_some() {
+                route += "/{}";
+            }
+        }
+    }
+    route
+}
+
+/// What the product calls a route, without the names it gives to its parameters; of a gRPC method its
+/// own name.
+pub(crate) fn anonymous(route: &str) -> String {
+    if let Some((_, method)) = route
+        .split_once('/')
+        .filter(|(service, _)| !service.is_empty())
+    {
+        return method.to_owned();
+    }
+    let parts = route
+        .split('/')
+        .map(|part| if part.starts_with('{') { "{}" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
