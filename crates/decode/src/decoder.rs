@@ -11,6 +11,7 @@ use model::time::UnixNanos;
 use crate::clf;
 use crate::fields::{Buffers, Fields};
 use crate::json::{self, Member, range};
+use crate::marks::Marks;
 use crate::multiline::is_klog;
 use crate::structured;
 use crate::text;
@@ -22,9 +23,16 @@ const GLUE: &[u8] = b"Warning: apply should be used on resource created by apply
 /// its own.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    json: Json,
+    buffers: Buffers,
+}
+
+/// What is known of a line as JSON.
+#[derive(Debug, Default)]
+struct Json {
+    marks: Marks,
     members: Vec<Member>,
     inner: Vec<Member>,
-    buffers: Buffers,
 }
 
 impl Decoder {
@@ -45,25 +53,17 @@ impl Decoder {
         record.time = time;
         record.stream = stream;
         let end = text.len() - text.iter().rev().take_while(|byte| **byte == b'\r').count();
-        let mut fields = Fields::new(text, record, &mut self.buffers);
+        let json = &mut self.json;
+        json.marks.read(text);
+        let ascii = json.marks.is_ascii();
+        let mut fields = Fields::new(text, ascii, record, &mut self.buffers);
         let body = range(0, end);
-        let claimed = known(
-            &mut fields,
-            body,
-            zone_offset_seconds,
-            &mut self.members,
-            &mut self.inner,
-        ) || glued(
-            &mut fields,
-            body,
-            zone_offset_seconds,
-            &mut self.members,
-            &mut self.inner,
-        );
+        let claimed = known(&mut fields, body, zone_offset_seconds, json)
+            || glued(&mut fields, body, zone_offset_seconds, json);
         if !claimed {
             text::unknown(&mut fields, body);
-            if json::object(text.get(..end).unwrap_or(text), 0, &mut self.members) {
-                foreign_level(&mut fields, &self.members);
+            if json.object(text, body) {
+                foreign_level(&mut fields, &json.members);
             }
         }
         fields.finish();
@@ -71,16 +71,10 @@ impl Decoder {
 }
 
 /// A whole record of a known dialect; false, with nothing written, if it is none.
-fn known(
-    fields: &mut Fields<'_>,
-    body: Range,
-    zone_offset_seconds: i32,
-    members: &mut Vec<Member>,
-    inner: &mut Vec<Member>,
-) -> bool {
+fn known(fields: &mut Fields<'_>, body: Range, zone_offset_seconds: i32, json: &mut Json) -> bool {
     let text = body.of(fields.text);
     match text.first() {
-        Some(b'{') => object(fields, body, members, inner),
+        Some(b'{') => object(fields, body, json),
         Some(b'0'..=b'9') if text::is_go_log(text) && !text::is_dump(text) => {
             text::go_log(fields, body);
             true
@@ -97,39 +91,36 @@ fn known(
 }
 
 /// A JSON object in a known dialect, from the beginning of `body` to its end.
-fn object(
-    fields: &mut Fields<'_>,
-    body: Range,
-    members: &mut Vec<Member>,
-    inner: &mut Vec<Member>,
-) -> bool {
-    let text = fields.text.get(..body.end as usize).unwrap_or_default();
-    if !json::object(text, body.start as usize, members) {
+fn object(fields: &mut Fields<'_>, body: Range, json: &mut Json) -> bool {
+    if !json.object(fields.text, body) {
         return false;
     }
-    match structured::dialect(text, members) {
+    let members = &mut json.members;
+    match structured::dialect(fields.text, members) {
         Some(Dialect::EnvoyAccess) => structured::access(fields, members),
-        Some(dialect) => structured::log(fields, dialect, members, inner),
+        Some(dialect) => structured::log(fields, dialect, members, (&json.marks, &mut json.inner)),
         None => return false,
     }
     true
 }
 
+impl Json {
+    /// Reads the object that `body` is, if it is one.
+    fn object(&mut self, text: &[u8], body: Range) -> bool {
+        let text = text.get(..body.end as usize).unwrap_or(text);
+        json::object(text, body.start as usize, &self.marks, &mut self.members)
+    }
+}
+
 /// A record that begins after a text which lacked its newline.
-fn glued(
-    fields: &mut Fields<'_>,
-    body: Range,
-    zone_offset_seconds: i32,
-    members: &mut Vec<Member>,
-    inner: &mut Vec<Member>,
-) -> bool {
+fn glued(fields: &mut Fields<'_>, body: Range, zone_offset_seconds: i32, json: &mut Json) -> bool {
     let text = body.of(fields.text);
     let mut start = 0;
     while text.get(start..).is_some_and(|rest| rest.starts_with(GLUE)) {
         start += GLUE.len();
     }
     let rest = range(body.start as usize + start, body.end as usize);
-    let mut claimed = start > 0 && known(fields, rest, zone_offset_seconds, members, inner);
+    let mut claimed = start > 0 && known(fields, rest, zone_offset_seconds, json);
     if !claimed && text.trim_ascii_end().ends_with(b"}") {
         let from = start.max(1);
         let brace = text
@@ -138,7 +129,7 @@ fn glued(
         if let Some(brace) = brace {
             start = from + brace;
             let rest = range(body.start as usize + start, body.end as usize);
-            claimed = object(fields, rest, members, inner);
+            claimed = object(fields, rest, json);
         }
     }
     if claimed {

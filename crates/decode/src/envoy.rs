@@ -6,6 +6,7 @@ use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 
 use crate::json::{self, Escapes, Kind, Member};
+use crate::marks::Marks;
 
 /// Reads one line; `None` if it is no access line (method, path and start are needed).
 ///
@@ -14,7 +15,7 @@ use crate::json::{self, Escapes, Kind, Member};
 pub fn access(text: &[u8]) -> Option<AccessFacts<'_>> {
     let text = text.trim_ascii_end();
     let mut members = Vec::with_capacity(40);
-    if text.first() != Some(&b'{') || !json::object(text, 0, &mut members) {
+    if text.first() != Some(&b'{') || !json::object(text, 0, &Marks::of(text), &mut members) {
         return None;
     }
     let line = Line {

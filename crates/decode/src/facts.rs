@@ -260,7 +260,7 @@ fn is_resource(value: &[u8]) -> bool {
 
 /// Whether a version stands under a key that any kind of version may have.
 fn is_bare_version(field: &Field, text: &[u8]) -> bool {
-    let Value::Escaped(range) = field.value else {
+    let (Value::Clean(range) | Value::Escaped(range)) = field.value else {
         return true;
     };
     text.get(..range.start as usize).is_some_and(|before| {
@@ -271,7 +271,10 @@ fn is_bare_version(field: &Field, text: &[u8]) -> bool {
 /// A field's value as text; empty where it has none.
 fn bytes<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> &'a [u8] {
     match field.value {
-        Value::Escaped(range) | Value::Plain(range) | Value::Number(range) => range.of(text),
+        Value::Clean(range)
+        | Value::Escaped(range)
+        | Value::Plain(range)
+        | Value::Number(range) => range.of(text),
         Value::Scratch(range) => range.of(&record.scratch),
         Value::Static(text) => text.as_bytes(),
         _ => b"",

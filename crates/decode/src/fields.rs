@@ -39,12 +39,16 @@ impl<'a> Fields<'a> {
         self.buffers.times.read(place.of(self.text))
     }
 
-    pub(crate) fn new(text: &'a [u8], record: &'a mut Record, buffers: &'a mut Buffers) -> Self {
+    pub(crate) fn new(
+        text: &'a [u8],
+        ascii: bool,
+        record: &'a mut Record,
+        buffers: &'a mut Buffers,
+    ) -> Self {
         buffers.free.clear();
         buffers.plain.shrink_to(KEEP_BYTES);
         record.scratch.shrink_to(KEEP_BYTES);
-        // nearly every line is ASCII, which is found out sooner
-        let valid = is_ascii(text) || std::str::from_utf8(text).is_ok();
+        let valid = ascii || std::str::from_utf8(text).is_ok();
         record.lossy = !valid;
         Self {
             suspicious: secrets::suspicious(text),
@@ -122,7 +126,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn json_value(&mut self, run: Range, escapes: Escapes, readable: bool) -> Value {
         let plain = self.valid && !self.suspicious;
         match escapes {
-            Escapes::None if plain => return Value::Escaped(run),
+            Escapes::None if plain => return Value::Clean(run),
             Escapes::Some if plain && !readable => return Value::Escaped(run),
             _ => {}
         }
@@ -139,7 +143,8 @@ impl<'a> Fields<'a> {
         match escapes {
             Escapes::Some if readable => self.copied(),
             Escapes::Surrogates => self.copied(),
-            _ => Value::Escaped(run),
+            Escapes::None => Value::Clean(run),
+            Escapes::Some => Value::Escaped(run),
         }
     }
 
@@ -187,9 +192,11 @@ impl<'a> Fields<'a> {
 
     fn without_secret(&mut self, name: Range, value: Value) -> Value {
         let holds = match value {
-            Value::Escaped(run) | Value::Plain(run) | Value::Number(run) | Value::Scratch(run) => {
-                run.start < run.end
-            }
+            Value::Clean(run)
+            | Value::Escaped(run)
+            | Value::Plain(run)
+            | Value::Number(run)
+            | Value::Scratch(run) => run.start < run.end,
             _ => false,
         };
         if self.suspicious && holds && secrets::is_secret_name(name.of(&self.record.scratch)) {
@@ -205,15 +212,6 @@ impl<'a> Fields<'a> {
             Key::Schema(_) => false,
         })
     }
-}
-
-/// The same as the standard library's, but a word at a time however it is compiled.
-fn is_ascii(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let seen = words
-        .iter()
-        .fold(0, |seen, word| seen | u64::from_ne_bytes(*word));
-    seen & u64::from_ne_bytes([0x80; 8]) == 0 && rest.is_ascii()
 }
 
 /// Appends a key in `[a-z0-9_]`: other characters become one underscore, none at the ends.

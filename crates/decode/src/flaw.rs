@@ -5,6 +5,7 @@ use model::record::Record;
 
 use crate::framer::Framed;
 use crate::json;
+use crate::marks::Marks;
 
 /// Something about a line that an operator should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +90,8 @@ fn look(line: &Framed<'_>, record: &Record, is_json: bool, found: &mut impl FnMu
 }
 
 fn is_broken(text: &[u8]) -> bool {
-    text.starts_with(b"{") && !json::object(text.trim_ascii_end(), 0, &mut Vec::new())
+    text.starts_with(b"{")
+        && !json::object(text.trim_ascii_end(), 0, &Marks::of(text), &mut Vec::new())
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! Grammar of RFC 8259 in full (structure, escapes, numbers, control bytes), except: nesting is
 //! limited to [`DEPTH_MAX`], members of the outermost object to [`MEMBERS_MAX`]. UTF-8 is the
-//! caller's business: it is checked once a line. Strings are searched eight bytes at a time; most
-//! are 5 to 60 bytes long, where a call to `memchr` costs more than the search.
+//! caller's business: it is checked once a line, and so are the ends of strings ([`Marks`]).
 
 use model::record::Range;
 
+use crate::marks::Marks;
 use crate::table::Entry;
 
 /// Deepest nesting that is read; EMCO's own documents have less than 20 levels.
@@ -49,10 +49,15 @@ pub(crate) struct Member {
 }
 
 /// Reads the object that begins at `start` and reaches to the end of `text` (but for white space);
-/// `members` is filled with its members. Answers whether it is one.
-pub(crate) fn object(text: &[u8], start: usize, members: &mut Vec<Member>) -> bool {
+/// `marks` are those of the text, or of one that begins with it; `members` is filled with the
+/// object's. Answers whether it is one.
+pub(crate) fn object(text: &[u8], start: usize, marks: &Marks, members: &mut Vec<Member>) -> bool {
     members.clear();
-    let mut scanner = Scanner { text, at: start };
+    let mut scanner = Scanner {
+        text,
+        marks,
+        at: start,
+    };
     let read = scanner.members(members).is_some();
     scanner.space();
     read && scanner.at >= text.len()
@@ -60,6 +65,7 @@ pub(crate) fn object(text: &[u8], start: usize, members: &mut Vec<Member>) -> bo
 
 struct Scanner<'t> {
     text: &'t [u8],
+    marks: &'t Marks,
     at: usize,
 }
 
@@ -73,13 +79,14 @@ impl Scanner<'_> {
         loop {
             self.space();
             let (key, _) = self.string()?;
-            self.space();
-            self.expect(b':')?;
-            self.space();
-            let (value, kind) = if self.text.get(self.at) == Some(&b'"') {
-                let (value, escapes) = self.string()?;
+            // nearly always there is no space, and the value is a string
+            let (value, kind) = if self.follows(*b":\"") {
+                let (value, escapes) = self.rest_of_string()?;
                 (value, Kind::Text(escapes))
             } else {
+                self.space();
+                self.expect(b':')?;
+                self.space();
                 self.value(0)?
             };
             if members.len() >= MEMBERS_MAX {
@@ -91,6 +98,10 @@ impl Scanner<'_> {
                 kind,
                 entry: None,
             });
+            if self.text.get(self.at) == Some(&b',') {
+                self.at += 1;
+                continue;
+            }
             self.space();
             match self.next()? {
                 b',' => {}
@@ -172,15 +183,17 @@ impl Scanner<'_> {
         }
     }
 
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "half of the scan; a call costs a tenth of it"
-    )]
+    #[inline]
     fn string(&mut self) -> Option<(Range, Escapes)> {
         self.expect(b'"')?;
+        self.rest_of_string()
+    }
+
+    /// A string after its first quote.
+    #[inline]
+    fn rest_of_string(&mut self) -> Option<(Range, Escapes)> {
         let start = self.at;
-        self.at = plain_end(self.text, start);
+        self.at = self.marks.next(start);
         if self.text.get(self.at) == Some(&b'"') {
             self.at += 1;
             return Some((range(start, self.at - 1), Escapes::None));
@@ -203,7 +216,7 @@ impl Scanner<'_> {
                 }
                 _ => return None,
             }
-            self.at = plain_end(self.text, self.at);
+            self.at = self.marks.next(self.at);
         }
     }
 
@@ -265,11 +278,20 @@ impl Scanner<'_> {
         }
     }
 
+    /// Passes over two bytes, if they are those.
+    #[inline]
+    fn follows(&mut self, bytes: [u8; 2]) -> bool {
+        let next = self.text.get(self.at..).and_then(<[u8]>::first_chunk);
+        let found = next == Some(&bytes);
+        self.at += if found { 2 } else { 0 };
+        found
+    }
+
     #[inline]
     fn next(&mut self) -> Option<u8> {
-        let byte = self.text.get(self.at).copied();
+        let byte = *self.text.get(self.at)?;
         self.at += 1;
-        byte
+        Some(byte)
     }
 
     #[inline]
@@ -283,37 +305,6 @@ impl Scanner<'_> {
     fn expect(&mut self, byte: u8) -> Option<()> {
         self.eat(byte).then_some(())
     }
-}
-
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-const HIGHS: u64 = ONES << 7;
-const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
-const SLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
-
-/// The place of the first quote, backslash or control byte at or after `at`.
-#[inline]
-fn plain_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ QUOTES;
-        let slash = word ^ SLASHES;
-        // The lowest mark is exact; those above it may be borrowed from below.
-        let marks = (quote.wrapping_sub(ONES) & !quote
-            | slash.wrapping_sub(ONES) & !slash
-            | word.wrapping_sub(ONES * 0x20) & !word)
-            & HIGHS;
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while text
-        .get(at)
-        .is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20))
-    {
-        at += 1;
-    }
-    at
 }
 
 /// A range of the text; lines are far below 4 GiB.
@@ -386,14 +377,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn accepts(text: &[u8]) -> bool {
-        object(text, 0, &mut Vec::new())
+        object(text, 0, &Marks::of(text), &mut Vec::new())
     }
 
     #[test]
     fn members_are_ranges_over_the_text() {
         let text = br#" {"a":"x\ny", "b" : [1,{"c":null}], "d":-1.5e+3,"e":true,"f":null} "#;
         let mut members = Vec::new();
-        assert!(object(text, 1, &mut members));
+        assert!(object(text, 1, &Marks::of(text), &mut members));
         let values: Vec<_> = members.iter().map(|m| m.value.of(text)).collect();
         let expected: [&[u8]; 5] = [br"x\ny", br#"[1,{"c":null}]"#, b"-1.5e+3", b"true", b"null"];
         assert_eq!(values, expected);

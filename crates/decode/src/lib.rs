@@ -31,6 +31,7 @@ mod fields;
 mod flaw;
 mod framer;
 mod json;
+mod marks;
 mod multiline;
 mod redact;
 mod rejoin;

@@ -6,6 +6,7 @@ use model::time::UnixNanos;
 
 use crate::fields::Fields;
 use crate::json::{self, Escapes, Kind, Member, range};
+use crate::marks::Marks;
 use crate::table::{Entry, Role, TABLE};
 use crate::text::decimal;
 
@@ -35,7 +36,7 @@ pub(crate) fn log(
     fields: &mut Fields<'_>,
     dialect: Dialect,
     members: &[Member],
-    inner: &mut Vec<Member>,
+    inner: (&Marks, &mut Vec<Member>),
 ) {
     fields.record.dialect = dialect;
     let mut parameters = None;
@@ -313,9 +314,13 @@ fn secret(fields: &mut Fields<'_>, member: &Member) -> bool {
 }
 
 /// Path variables become names of the line, where it does not state them itself.
-fn path_variables(fields: &mut Fields<'_>, value: Range, members: &mut Vec<Member>) {
+fn path_variables(
+    fields: &mut Fields<'_>,
+    value: Range,
+    (marks, members): (&Marks, &mut Vec<Member>),
+) {
     let text = fields.text.get(..value.end as usize).unwrap_or_default();
-    if !json::object(text, value.start as usize, members) {
+    if !json::object(text, value.start as usize, marks, members) {
         return;
     }
     for member in members.iter() {

@@ -18,7 +18,7 @@ use decode::{Decoder, FactBuf, Format, Framer, FramerSettings, facts, rejoin};
 use model::document::{Body, Constants, Document, Visitor};
 use model::ids::{DocumentId, FileKey};
 use model::line::{Dialect, Extent, Name, NameKey, Stream};
-use model::record::Record;
+use model::record::{Record, Run};
 use model::time::{Day, UnixNanos};
 use model::verdict::Verdict;
 use serde_json::Value;
@@ -27,27 +27,42 @@ use serde_json::Value;
 const SECRETS: [&str; 2] = ["s3cret", "eyJzdWIiOi"];
 
 #[derive(Default)]
-struct Strings(Vec<(String, String)>);
+struct Strings {
+    key: String,
+    found: Vec<(String, String)>,
+}
 
 impl Visitor for Strings {
-    fn string(&mut self, key: &str, value: &str) {
-        self.0.push((key.to_owned(), value.to_owned()));
+    fn key(&mut self, key: &'static str) {
+        key.clone_into(&mut self.key);
     }
-    fn escaped(&mut self, key: &str, value: &[u8]) {
+    fn free_key(&mut self, key: Run<'_>) {
+        self.key = String::from_utf8(key.bytes().to_vec()).expect("UTF-8");
+    }
+    fn string(&mut self, value: &str) {
+        self.found.push((self.key.clone(), value.to_owned()));
+    }
+    fn clean(&mut self, value: Run<'_>) {
+        let value = std::str::from_utf8(value.bytes()).expect("UTF-8");
+        let text = serde_json::to_string(value).expect("a string");
+        assert_eq!(text, format!("\"{value}\""), "reads the same in JSON");
+        self.string(value);
+    }
+    fn escaped(&mut self, value: &[u8]) {
         let text = [b"\"", value, b"\""].concat();
         let text: String = serde_json::from_slice(&text).expect("valid escapes");
-        self.string(key, &text);
+        self.string(&text);
     }
-    fn number(&mut self, key: &str, value: &[u8]) {
-        self.string(key, std::str::from_utf8(value).expect("ASCII"));
+    fn number(&mut self, value: &[u8]) {
+        self.string(std::str::from_utf8(value).expect("ASCII"));
     }
-    fn unsigned(&mut self, key: &str, value: u64) {
-        self.string(key, &value.to_string());
+    fn unsigned(&mut self, value: u64) {
+        self.string(&value.to_string());
     }
-    fn boolean(&mut self, _: &str, _: bool) {}
-    fn null(&mut self, _: &str) {}
-    fn strings(&mut self, _: &str, _: &[String]) {}
-    fn begin(&mut self, _: &str) {}
+    fn boolean(&mut self, _: bool) {}
+    fn null(&mut self) {}
+    fn strings(&mut self, _: &[String]) {}
+    fn begin(&mut self) {}
     fn end(&mut self) {}
 }
 
@@ -100,7 +115,7 @@ fn rendered(record: &Record, text: &[u8]) -> Vec<(String, String)> {
         constants: &Constants::default(),
     }
     .visit(&mut strings);
-    strings.0
+    strings.found
 }
 
 /// What a line is, told by other means than the decoder's.

@@ -4,7 +4,7 @@
 //! outputs only say how a field is written ([`Visitor`]).
 
 use crate::ids::DocumentId;
-use crate::record::{Field, Key, Record, Value};
+use crate::record::{Field, Key, Record, Run, Value};
 use crate::time::{Day, UnixNanos};
 use crate::verdict::{Outcome, Rule, Verdict};
 
@@ -72,44 +72,54 @@ pub struct Document<'a> {
     pub constants: &'a Constants,
 }
 
-/// Writes fields in some encoding. Keys are dotted ECS names; no key comes twice.
+/// Writes fields in some encoding: a key, then its value. No key comes twice.
 pub trait Visitor {
-    /// A string of valid UTF-8.
-    fn string(&mut self, key: &str, value: &str);
-    /// Bytes that are known to be valid UTF-8; an encoding that copies them need not look again.
-    fn text(&mut self, key: &str, value: &[u8]) {
-        self.string(key, std::str::from_utf8(value).unwrap_or_default());
+    /// The dotted ECS name of the field whose value comes next.
+    fn key(&mut self, key: &'static str);
+    /// The same for a field that the schema does not know; its name is in `[a-z0-9_]`.
+    fn free_key(&mut self, key: Run<'_>);
+    /// A string.
+    fn string(&mut self, value: &str);
+    /// A run that is known to be valid UTF-8; an encoding that copies it need not look again.
+    fn text(&mut self, value: Run<'_>) {
+        self.string(std::str::from_utf8(value.bytes()).unwrap_or_default());
+    }
+    /// The same, and it reads the same inside a JSON string.
+    fn clean(&mut self, value: Run<'_>) {
+        self.text(value);
     }
     /// The inside of a JSON string: valid UTF-8 with valid escapes.
-    fn escaped(&mut self, key: &str, value: &[u8]);
+    fn escaped(&mut self, value: &[u8]);
     /// A number in JSON's syntax.
-    fn number(&mut self, key: &str, value: &[u8]);
+    fn number(&mut self, value: &[u8]);
     /// An unsigned integer.
-    fn unsigned(&mut self, key: &str, value: u64);
+    fn unsigned(&mut self, value: u64);
     /// A boolean.
-    fn boolean(&mut self, key: &str, value: bool);
+    fn boolean(&mut self, value: bool);
     /// Nothing.
-    fn null(&mut self, key: &str);
+    fn null(&mut self);
     /// Keys and values out of a few that come again and again; may be kept encoded.
     fn words(&mut self, words: &[(&'static str, &'static str)]) {
         for (key, value) in words {
-            self.string(key, value);
+            self.key(key);
+            self.string(value);
         }
     }
     /// A time; what is the same as in the one before may be kept written.
-    fn time(&mut self, key: &str, time: UnixNanos) {
-        self.text(key, &time.rfc3339());
+    fn time(&mut self, time: UnixNanos) {
+        self.string(ascii(&time.rfc3339()));
     }
     /// A list of strings.
-    fn strings(&mut self, key: &str, values: &[String]);
-    /// The fields that are constant for the origin; may be kept encoded by revision.
+    fn strings(&mut self, values: &[String]);
+    /// Keys and values that are constant for the origin; may be kept encoded by revision.
     fn constants(&mut self, constants: &Constants) {
         for (key, value) in &constants.fields {
-            self.string(key, value);
+            self.key(key);
+            self.string(value);
         }
     }
     /// Opens an object; fields up to [`Visitor::end`] belong to it.
-    fn begin(&mut self, key: &str);
+    fn begin(&mut self);
     /// Closes the object.
     fn end(&mut self);
 }
@@ -167,10 +177,13 @@ fn push_blocks<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
 impl Document<'_> {
     /// Shows every field of the document to `visitor`, in the order of the schema.
     pub fn visit(&self, visitor: &mut impl Visitor) {
-        visitor.time("@timestamp", self.time);
+        visitor.key("@timestamp");
+        visitor.time(self.time);
         visitor.constants(self.constants);
-        visitor.text("event.id", self.id.text().as_bytes());
-        visitor.unsigned("event.sequence", self.sequence);
+        visitor.key("event.id");
+        visitor.clean(self.id.text().run());
+        visitor.key("event.sequence");
+        visitor.unsigned(self.sequence);
         match self.body {
             Body::Line(record, line) => visit_line(record, line, visitor),
             Body::Request(request) => visit_request(request, visitor),
@@ -198,85 +211,93 @@ fn visit_line(record: &Record, line: &[u8], visitor: &mut impl Visitor) {
     ]);
     for field in &record.fields {
         if let Key::Schema(key) = field.key {
-            visit_field(key, field, record, line, visitor);
+            visitor.key(key);
+            visit_value(field, record, line, visitor);
         }
     }
     if record.masked > 0 {
-        visitor.unsigned("emco.redacted", u64::from(record.masked));
+        visitor.key("emco.redacted");
+        visitor.unsigned(u64::from(record.masked));
     }
 }
 
 fn visit_free(record: &Record, line: &[u8], visitor: &mut impl Visitor) {
-    let free = |field: &&Field| matches!(field.key, Key::Free(_));
-    if !record.fields.iter().any(|field| free(&field)) {
+    let is_free = |field: &Field| matches!(field.key, Key::Free(_));
+    // they come last
+    if !record.fields.last().is_some_and(is_free) {
         return;
     }
-    visitor.begin("emco.fields");
-    for field in record.fields.iter().filter(free) {
+    visitor.key("emco.fields");
+    visitor.begin();
+    for field in &record.fields {
         if let Key::Free(range) = field.key {
-            visit_field(
-                ascii(range.of(&record.scratch)),
-                field,
-                record,
-                line,
-                visitor,
-            );
+            visitor.free_key(Run::new(&record.scratch, range));
+            visit_value(field, record, line, visitor);
         }
     }
     visitor.end();
 }
 
-fn visit_field(key: &str, field: &Field, record: &Record, line: &[u8], visitor: &mut impl Visitor) {
+fn visit_value(field: &Field, record: &Record, line: &[u8], visitor: &mut impl Visitor) {
     match field.value {
-        Value::Escaped(range) => visitor.escaped(key, range.of(line)),
-        Value::Plain(range) => visitor.text(key, range.of(line)),
-        Value::Scratch(range) => visitor.text(key, range.of(&record.scratch)),
-        Value::Number(range) => visitor.number(key, range.of(line)),
-        Value::Unsigned(value) => visitor.unsigned(key, value),
-        Value::Bool(value) => visitor.boolean(key, value),
-        Value::Null => visitor.null(key),
-        Value::Static(value) => visitor.string(key, value),
+        Value::Clean(range) => visitor.clean(Run::new(line, range)),
+        Value::Escaped(range) => visitor.escaped(range.of(line)),
+        Value::Plain(range) => visitor.text(Run::new(line, range)),
+        Value::Scratch(range) => visitor.text(Run::new(&record.scratch, range)),
+        Value::Number(range) => visitor.number(range.of(line)),
+        Value::Unsigned(value) => visitor.unsigned(value),
+        Value::Bool(value) => visitor.boolean(value),
+        Value::Null => visitor.null(),
+        Value::Static(value) => visitor.string(value),
     }
 }
 
 fn visit_request(request: &RequestSummary, visitor: &mut impl Visitor) {
-    visitor.string("event.kind", "event");
-    visitor.string("event.action", "request");
-    visitor.string("network.protocol", request.protocol);
+    string("event.kind", "event", visitor);
+    string("event.action", "request", visitor);
+    string("network.protocol", request.protocol, visitor);
     let (method, path) = match request.protocol {
         "grpc" => ("rpc.service", "rpc.method"),
         _ => ("http.request.method", "url.path"),
     };
-    visitor.string(method, &request.method);
-    visitor.string(path, &request.path);
+    string(method, &request.method, visitor);
+    string(path, &request.path, visitor);
     if let Some(route) = &request.route {
-        visitor.string("http.route", route);
+        string("http.route", route, visitor);
     }
     if request.status > 0 {
-        visitor.unsigned("http.response.status_code", u64::from(request.status));
+        visitor.key("http.response.status_code");
+        visitor.unsigned(u64::from(request.status));
     }
-    visitor.text("event.start", &request.start.rfc3339());
-    visitor.unsigned("event.duration", request.duration);
-    visitor.string(
-        "event.outcome",
-        if request.failed { "failure" } else { "success" },
-    );
-    visitor.unsigned("emco.request.lines", request.lines);
+    string("event.start", ascii(&request.start.rfc3339()), visitor);
+    visitor.key("event.duration");
+    visitor.unsigned(request.duration);
+    let outcome = if request.failed { "failure" } else { "success" };
+    string("event.outcome", outcome, visitor);
+    visitor.key("emco.request.lines");
+    visitor.unsigned(request.lines);
     for (key, value) in &request.names {
-        visitor.string(key, value);
+        string(key, value, visitor);
     }
+}
+
+fn string(key: &'static str, value: &str, visitor: &mut impl Visitor) {
+    visitor.key(key);
+    visitor.string(value);
 }
 
 fn visit_verdict(verdict: &Verdict, visitor: &mut impl Visitor) {
     if let Some(trace) = verdict.trace {
-        visitor.text("trace.id", trace.hex().as_flattened());
+        visitor.key("trace.id");
+        visitor.clean(Run::whole(trace.hex().as_flattened()));
     }
     if let Some(span) = verdict.span {
-        visitor.text("span.id", span.hex().as_flattened());
+        visitor.key("span.id");
+        visitor.clean(Run::whole(span.hex().as_flattened()));
     }
     if let Some(user) = &verdict.user {
-        visitor.string("user.id", &user.id);
-        visitor.string("emco.user.source", user.source.name());
+        string("user.id", &user.id, visitor);
+        string("emco.user.source", user.source.name(), visitor);
     }
     let outcome = ("emco.attribution.outcome", verdict.outcome.name());
     match verdict.rule {
@@ -285,12 +306,13 @@ fn visit_verdict(verdict: &Verdict, visitor: &mut impl Visitor) {
     }
     if verdict.outcome == Outcome::Ambiguous && !verdict.candidates.is_empty() {
         let candidates: Vec<String> = verdict.candidates.iter().map(ToString::to_string).collect();
-        visitor.strings("emco.attribution.candidates", &candidates);
+        visitor.key("emco.attribution.candidates");
+        visitor.strings(&candidates);
     }
     if let Some((trace, user)) = &verdict.inferred {
-        visitor.string("emco.inferred.trace.id", &trace.to_string());
+        string("emco.inferred.trace.id", &trace.to_string(), visitor);
         if let Some(user) = user {
-            visitor.string("emco.inferred.user.id", &user.id);
+            string("emco.inferred.user.id", &user.id, visitor);
         }
     }
 }

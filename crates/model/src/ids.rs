@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::record::{Range, Run};
+
 /// A 128-bit trace id; 64-bit ids are padded with zeros on the left, as `OpenTelemetry` does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TraceId(pub [u8; 16]);
@@ -113,14 +115,20 @@ fn eight_digits(value: u32) -> u64 {
 /// The text of a [`DocumentId`], without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct IdText {
-    bytes: [u8; 52],
+    bytes: [u8; 64],
     length: usize,
 }
 
 impl IdText {
     /// The text, ASCII.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        self.run().bytes()
+    }
+
+    /// The text as a run.
+    pub fn run(&self) -> Run<'_> {
+        let end = u32::try_from(self.length).unwrap_or(0);
+        Run::new(&self.bytes, Range { start: 0, end })
     }
 
     #[inline]
@@ -137,7 +145,7 @@ impl DocumentId {
     /// The id's text, at most 52 ASCII characters.
     pub fn text(&self) -> IdText {
         let mut text = IdText {
-            bytes: [0; 52],
+            bytes: [0; 64],
             length: 0,
         };
         match self {

@@ -18,6 +18,9 @@ pub struct Range {
 /// What a field's value is and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
+    /// UTF-8 in the text that reads the same inside a JSON string: nothing in it is, or needs, an
+    /// escape.
+    Clean(Range),
     /// The inside of a JSON string in the text: valid UTF-8, escapes intact and valid.
     Escaped(Range),
     /// Plain UTF-8 in the text, to be escaped by whoever writes JSON.
@@ -90,6 +93,40 @@ impl Record {
         };
         self.fields.clear();
         self.scratch.clear();
+    }
+}
+
+/// A run of bytes together with the text it stands in. An encoder may take more than the run in one
+/// move of a fixed size and cut it off again, which costs less than to move exactly its length.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    text: &'a [u8],
+    range: Range,
+}
+
+impl<'a> Run<'a> {
+    /// The run of `text` that `range` says.
+    pub const fn new(text: &'a [u8], range: Range) -> Self {
+        Self { text, range }
+    }
+
+    /// All of a text.
+    #[inline]
+    pub fn whole(text: &'a [u8]) -> Self {
+        let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        Self::new(text, Range { start: 0, end })
+    }
+
+    /// Its bytes, or nothing if the text is shorter than the range says.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        self.range.of(self.text)
+    }
+
+    /// So many bytes of the text from the run's beginning on, if there are so many.
+    #[inline]
+    pub fn block<const N: usize>(self) -> Option<&'a [u8; N]> {
+        self.text.get(self.range.start as usize..)?.first_chunk()
     }
 }
 

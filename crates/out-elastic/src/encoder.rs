@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use model::document::{Body, Constants, Document, Visitor, push_short};
+use model::record::Run;
 use model::time::Day;
 use pipeline::output::Encoder;
 
@@ -99,60 +100,65 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn key(&mut self, key: &str) {
+    fn separator(&mut self) {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
-        if self.depth == 0 {
-            // Keys of the schema are our own and need no escape.
-            self.out.push(b'"');
-            push_short(self.out, key.as_bytes());
-            self.out.extend_from_slice(b"\":");
-        } else {
-            json::push_string(self.out, key.as_bytes());
-            self.out.push(b':');
-        }
+    }
+
+    /// A key that needs no escape.
+    fn push_key(&mut self, key: &[u8]) {
+        self.separator();
+        self.out.push(b'"');
+        push_short(self.out, key);
+        self.out.extend_from_slice(b"\":");
     }
 }
 
 impl Visitor for Fields<'_> {
-    fn string(&mut self, key: &str, value: &str) {
-        self.key(key);
+    fn key(&mut self, key: &'static str) {
+        self.push_key(key.as_bytes());
+    }
+
+    fn free_key(&mut self, key: Run<'_>) {
+        self.push_key(key.bytes());
+    }
+
+    fn string(&mut self, value: &str) {
         json::push_string(self.out, value.as_bytes());
     }
 
-    fn text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        json::push_string(self.out, value);
+    fn text(&mut self, value: Run<'_>) {
+        json::push_string(self.out, value.bytes());
     }
 
-    fn escaped(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
+    fn clean(&mut self, value: Run<'_>) {
+        self.out.push(b'"');
+        push_short(self.out, value.bytes());
+        self.out.push(b'"');
+    }
+
+    fn escaped(&mut self, value: &[u8]) {
         json::push_verbatim(self.out, value);
     }
 
-    fn number(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
+    fn number(&mut self, value: &[u8]) {
         push_short(self.out, value);
     }
 
-    fn unsigned(&mut self, key: &str, value: u64) {
-        self.key(key);
+    fn unsigned(&mut self, value: u64) {
         push_unsigned(self.out, value);
     }
 
-    fn boolean(&mut self, key: &str, value: bool) {
-        self.key(key);
+    fn boolean(&mut self, value: bool) {
         push_short(self.out, if value { b"true" } else { b"false" });
     }
 
-    fn null(&mut self, key: &str) {
-        self.key(key);
+    fn null(&mut self) {
         self.out.extend_from_slice(b"null");
     }
 
-    fn strings(&mut self, key: &str, values: &[String]) {
-        self.key(key);
+    fn strings(&mut self, values: &[String]) {
         let mut separator = b'[';
         for value in values {
             self.out.push(separator);
@@ -172,9 +178,7 @@ impl Visitor for Fields<'_> {
         if self.constants.len() >= CACHED_MAX && !self.constants.contains_key(&constants.revision) {
             self.constants.clear();
         }
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
+        self.separator();
         let encoded = self
             .constants
             .entry(constants.revision)
@@ -182,8 +186,7 @@ impl Visitor for Fields<'_> {
         push_short(self.out, encoded);
     }
 
-    fn begin(&mut self, key: &str) {
-        self.key(key);
+    fn begin(&mut self) {
         self.out.push(b'{');
         self.first = true;
         self.depth += 1;

@@ -9,9 +9,11 @@
 //! such entries away and acknowledge them, so it is never written.
 
 use model::document::{Constants, Document, Visitor, push_short};
+use model::record::Run;
 use model::time::{TimeWriter, UnixNanos};
 use pipeline::output::Encoder;
 
+use crate::keys::Keys;
 use crate::msgpack;
 
 /// Sets of constants, or of words, kept encoded: a pod has a handful of each.
@@ -20,11 +22,12 @@ const CACHED_MAX: usize = 64;
 /// Encodes documents as entries.
 #[derive(Debug, Default)]
 pub struct ForwardEncoder {
+    keys: Keys,
     /// By revision; so few that a look through them is the fastest search.
     constants: Vec<(u64, Encoded)>,
     /// By the places of the words.
     words: Vec<(Vec<Word>, Encoded)>,
-    open: Vec<Open>,
+    outer: Vec<Map>,
     text: Vec<u8>,
     times: TimeWriter,
 }
@@ -41,7 +44,7 @@ struct Encoded {
 
 /// A map whose last field was not written yet.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct Map {
     header: usize,
     pairs: u32,
 }
@@ -60,9 +63,13 @@ impl Encoder for ForwardEncoder {
         out.extend_from_slice(&[0x92, 0xd7, 0x00]);
         out.extend_from_slice(&seconds.to_be_bytes());
         out.extend_from_slice(&nanos.to_be_bytes());
-        self.open.clear();
-        let mut fields = Fields { encoder: self, out };
-        fields.open();
+        self.outer.clear();
+        let map = Map::open(out);
+        let mut fields = Fields {
+            encoder: self,
+            out,
+            map,
+        };
         document.visit(&mut fields);
         fields.close_all();
     }
@@ -72,63 +79,60 @@ impl Encoder for ForwardEncoder {
 struct Fields<'a> {
     encoder: &'a mut ForwardEncoder,
     out: &'a mut Vec<u8>,
+    /// The innermost map.
+    map: Map,
 }
 
-impl Fields<'_> {
-    fn open(&mut self) {
-        self.encoder.open.push(Open {
-            header: self.out.len(),
-            pairs: 0,
-        });
-        self.out.extend_from_slice(&[0xde, 0, 0]);
+impl Map {
+    fn open(out: &mut Vec<u8>) -> Self {
+        let header = out.len();
+        out.extend_from_slice(&[0xde, 0, 0]);
+        Self { header, pairs: 0 }
     }
 
-    fn close(&mut self) {
-        let Some(map) = self.encoder.open.pop() else {
-            return;
-        };
-        let [b3, b2, b1, b0] = map.pairs.to_be_bytes();
-        let header = map.header..map.header.saturating_add(3).min(self.out.len());
-        if let Some(place) = self.out.get_mut(header.clone())
-            && map.pairs < 65_536
+    fn close(self, out: &mut Vec<u8>) {
+        let [b3, b2, b1, b0] = self.pairs.to_be_bytes();
+        let header = self.header..self.header.saturating_add(3).min(out.len());
+        if let Some(place) = out.get_mut(header.clone())
+            && self.pairs < 65_536
         {
             place.copy_from_slice(&[0xde, b1, b0]);
         } else {
-            self.out.splice(header, [0xdf, b3, b2, b1, b0]);
+            out.splice(header, [0xdf, b3, b2, b1, b0]);
         }
     }
+}
 
-    fn close_all(&mut self) {
-        while !self.encoder.open.is_empty() {
-            self.close();
+impl Fields<'_> {
+    fn close_all(mut self) {
+        while let Some(outer) = self.encoder.outer.pop() {
+            self.map.close(self.out);
+            self.map = outer;
         }
-    }
-
-    fn key(&mut self, key: &str) {
-        if let Some(map) = self.encoder.open.last_mut() {
-            map.pairs += 1;
-        }
-        msgpack::push_str(self.out, key.as_bytes());
+        self.map.close(self.out);
     }
 }
 
 impl Visitor for Fields<'_> {
-    fn string(&mut self, key: &str, value: &str) {
-        self.key(key);
+    fn key(&mut self, key: &'static str) {
+        self.map.pairs += 1;
+        self.encoder.keys.push(self.out, key);
+    }
+
+    fn free_key(&mut self, key: Run<'_>) {
+        self.map.pairs += 1;
+        msgpack::push_run(self.out, key);
+    }
+
+    fn string(&mut self, value: &str) {
         msgpack::push_str(self.out, value.as_bytes());
     }
 
-    fn text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        msgpack::push_str(self.out, value);
+    fn text(&mut self, value: Run<'_>) {
+        msgpack::push_run(self.out, value);
     }
 
-    fn escaped(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        if !has_escape(value) {
-            msgpack::push_str(self.out, value);
-            return;
-        }
+    fn escaped(&mut self, value: &[u8]) {
         self.encoder.text.clear();
         unescape(value, &mut self.encoder.text);
         msgpack::push_str(self.out, &self.encoder.text);
@@ -136,9 +140,7 @@ impl Visitor for Fields<'_> {
 
     fn words(&mut self, words: &[Word]) {
         let is = |known: &[Word]| known.len() == words.len() && known.iter().zip(words).all(same);
-        let ForwardEncoder {
-            words: cache, open, ..
-        } = &mut *self.encoder;
+        let cache = &mut self.encoder.words;
         let at = cache.iter().position(|(known, _)| is(known));
         let at = at.unwrap_or_else(|| {
             if cache.len() >= CACHED_MAX {
@@ -147,39 +149,33 @@ impl Visitor for Fields<'_> {
             cache.push((words.to_vec(), Encoded::of(words.iter().copied())));
             cache.len() - 1
         });
-        if let (Some((_, encoded)), Some(map)) = (cache.get(at), open.last_mut()) {
+        if let Some((_, encoded)) = cache.get(at) {
             push_short(self.out, &encoded.bytes);
-            map.pairs += encoded.pairs;
+            self.map.pairs += encoded.pairs;
         }
     }
 
-    fn time(&mut self, key: &str, time: UnixNanos) {
-        self.key(key);
+    fn time(&mut self, time: UnixNanos) {
         msgpack::push_str(self.out, self.encoder.times.write(time));
     }
 
-    fn number(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
+    fn number(&mut self, value: &[u8]) {
         push_number(self.out, value);
     }
 
-    fn unsigned(&mut self, key: &str, value: u64) {
-        self.key(key);
+    fn unsigned(&mut self, value: u64) {
         msgpack::push_unsigned(self.out, value);
     }
 
-    fn boolean(&mut self, key: &str, value: bool) {
-        self.key(key);
+    fn boolean(&mut self, value: bool) {
         msgpack::push_bool(self.out, value);
     }
 
-    fn null(&mut self, key: &str) {
-        self.key(key);
+    fn null(&mut self) {
         msgpack::push_nil(self.out);
     }
 
-    fn strings(&mut self, key: &str, values: &[String]) {
-        self.key(key);
+    fn strings(&mut self, values: &[String]) {
         msgpack::push_array_header(self.out, values.len());
         for value in values {
             msgpack::push_str(self.out, value.as_bytes());
@@ -187,11 +183,7 @@ impl Visitor for Fields<'_> {
     }
 
     fn constants(&mut self, constants: &Constants) {
-        let ForwardEncoder {
-            constants: cache,
-            open,
-            ..
-        } = &mut *self.encoder;
+        let cache = &mut self.encoder.constants;
         let known = |(revision, _): &&(u64, Encoded)| *revision == constants.revision;
         let pairs = if let Some((_, encoded)) = cache.iter().find(known) {
             push_short(self.out, &encoded.bytes);
@@ -207,19 +199,20 @@ impl Visitor for Fields<'_> {
             cache.push((constants.revision, encoded));
             pairs
         };
-        if let Some(map) = open.last_mut() {
-            map.pairs += pairs;
-        }
+        self.map.pairs += pairs;
     }
 
-    fn begin(&mut self, key: &str) {
-        self.key(key);
-        self.open();
+    fn begin(&mut self) {
+        let inner = Map::open(self.out);
+        self.encoder
+            .outer
+            .push(std::mem::replace(&mut self.map, inner));
     }
 
     fn end(&mut self) {
-        if self.encoder.open.len() > 1 {
-            self.close();
+        if let Some(outer) = self.encoder.outer.pop() {
+            self.map.close(self.out);
+            self.map = outer;
         }
     }
 }
@@ -266,19 +259,6 @@ fn push_number(out: &mut Vec<u8>, value: &[u8]) {
     } else {
         msgpack::push_str(out, text.as_bytes());
     }
-}
-
-/// Whether there is a backslash; a word at a time, which beats a call for values this short.
-fn has_escape(value: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const SLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
-    let (words, rest) = value.as_chunks::<8>();
-    let marks = words.iter().fold(0, |marks, word| {
-        let word = u64::from_ne_bytes(*word) ^ SLASHES;
-        // a byte of 0 marks itself; others are marked only next to one
-        marks | word.wrapping_sub(ONES) & !word
-    });
-    marks & (ONES << 7) != 0 || rest.contains(&b'\\')
 }
 
 /// Appends the text that the inside of a JSON string stands for. Half a surrogate pair and escapes

@@ -35,6 +35,7 @@ mod client;
 mod encoder;
 mod engine;
 mod error;
+mod keys;
 mod metrics;
 mod msgpack;
 mod settings;

@@ -4,6 +4,7 @@
 //! Strings and binaries are read alike: receivers write nonces as either, and never as valid UTF-8.
 
 use model::document::push_short;
+use model::record::Run;
 
 /// Deepest nesting that is skipped over; nothing in the protocol nests deeper than three.
 const DEPTH_MAX: u32 = 16;
@@ -38,6 +39,32 @@ pub(crate) fn push_str(out: &mut Vec<u8>, text: &[u8]) {
         Err(_) => push_str_header(out, text.len()),
     }
     push_short(out, text);
+}
+
+/// Appends a string that stands in a text.
+#[inline]
+pub(crate) fn push_run(out: &mut Vec<u8>, run: Run<'_>) {
+    let bytes = run.bytes();
+    if let Ok(length @ 0..32) = u8::try_from(bytes.len())
+        && let Some(block) = run.block::<32>()
+    {
+        let end = out.len() + 1 + bytes.len();
+        let mut written = [0xa0 | length; 33];
+        if let Some(place) = written.last_chunk_mut() {
+            *place = *block;
+        }
+        out.extend_from_slice(&written);
+        out.truncate(end);
+    } else if let Ok(length @ 32..=64) = u8::try_from(bytes.len())
+        && let Some(block) = run.block::<64>()
+    {
+        let end = out.len() + 2 + bytes.len();
+        out.extend_from_slice(&[0xd9, length]);
+        out.extend_from_slice(block);
+        out.truncate(end);
+    } else {
+        push_str(out, bytes);
+    }
 }
 
 /// Appends a binary's header.

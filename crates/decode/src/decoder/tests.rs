@@ -4,6 +4,7 @@ use super::*;
 use crate::{FactBuf, facts};
 use model::document::{Body, Constants, Document, Visitor};
 use model::ids::{DocumentId, FileKey};
+use model::record::Run;
 use model::time::Day;
 use model::verdict::Verdict;
 use proptest::prelude::*;
@@ -16,40 +17,50 @@ struct Json {
 }
 
 impl Json {
-    fn member(&mut self, key: &str, value: &str) {
+    fn name(&mut self, key: &str) {
         if !self.text.is_empty() && !self.text.ends_with('{') {
             self.text.push(',');
         }
         let key = serde_json::to_string(key).unwrap();
         let indent = " ".repeat(self.indent);
-        write!(self.text, "\n{indent}{key}: {value}").unwrap();
+        write!(self.text, "\n{indent}{key}: ").unwrap();
     }
 }
 
 impl Visitor for Json {
-    fn string(&mut self, key: &str, value: &str) {
-        let value = serde_json::to_string(value).unwrap();
-        self.member(key, &value);
+    fn key(&mut self, key: &'static str) {
+        self.name(key);
     }
-    fn escaped(&mut self, key: &str, value: &[u8]) {
-        let value = format!("\"{}\"", std::str::from_utf8(value).unwrap());
-        self.member(key, &value);
+    fn free_key(&mut self, key: Run<'_>) {
+        self.name(std::str::from_utf8(key.bytes()).unwrap());
     }
-    fn number(&mut self, key: &str, value: &[u8]) {
-        self.member(key, std::str::from_utf8(value).unwrap());
+    fn string(&mut self, value: &str) {
+        self.text.push_str(&serde_json::to_string(value).unwrap());
     }
-    fn unsigned(&mut self, key: &str, value: u64) {
-        self.member(key, &value.to_string());
+    fn clean(&mut self, value: Run<'_>) {
+        let value = std::str::from_utf8(value.bytes()).unwrap();
+        let inside = format!("\"{value}\"");
+        assert_eq!(serde_json::to_string(value).unwrap(), inside);
+        self.text.push_str(&inside);
     }
-    fn boolean(&mut self, key: &str, value: bool) {
-        self.member(key, &value.to_string());
+    fn escaped(&mut self, value: &[u8]) {
+        write!(self.text, "\"{}\"", std::str::from_utf8(value).unwrap()).unwrap();
     }
-    fn null(&mut self, key: &str) {
-        self.member(key, "null");
+    fn number(&mut self, value: &[u8]) {
+        self.text.push_str(std::str::from_utf8(value).unwrap());
     }
-    fn strings(&mut self, _: &str, _: &[String]) {}
-    fn begin(&mut self, key: &str) {
-        self.member(key, "{");
+    fn unsigned(&mut self, value: u64) {
+        write!(self.text, "{value}").unwrap();
+    }
+    fn boolean(&mut self, value: bool) {
+        write!(self.text, "{value}").unwrap();
+    }
+    fn null(&mut self) {
+        self.text.push_str("null");
+    }
+    fn strings(&mut self, _: &[String]) {}
+    fn begin(&mut self) {
+        self.text.push('{');
         self.indent += 2;
     }
     fn end(&mut self) {

@@ -163,6 +163,7 @@ proptest! {
     fn an_independent_parser_reads_what_was_given(
         message in any::<String>(),
         plain in any::<String>(),
+        clean in "[^\"\\\\\\x00-\\x1f]{0,100}",
         key in "[a-z_]{1,20}",
         integer in any::<i64>(),
         unsigned in any::<u64>(),
@@ -174,6 +175,7 @@ proptest! {
         let fields = [
             (Key::Schema("message"), Value::Escaped(push(&mut text, inside.as_bytes()))),
             (Key::Schema("integer"), Value::Number(push(&mut text, integer.to_string().as_bytes()))),
+            (Key::Schema("clean"), Value::Clean(push(&mut text, clean.as_bytes()))),
             (Key::Schema("plain"), Value::Scratch(push(&mut record.scratch, plain.as_bytes()))),
             (Key::Schema("unsigned"), Value::Unsigned(unsigned)),
             (Key::Schema("boolean"), Value::Bool(boolean)),
@@ -186,6 +188,7 @@ proptest! {
         let (action, document) = parse(&item);
         prop_assert_eq!(&action["create"]["_id"], &document["event.id"]);
         prop_assert_eq!(&document["message"], &serde_json::Value::from(message));
+        prop_assert_eq!(&document["clean"], &serde_json::Value::from(clean));
         prop_assert_eq!(&document["plain"], &serde_json::Value::from(plain));
         prop_assert_eq!(&document["integer"], &serde_json::Value::from(integer));
         prop_assert_eq!(&document["unsigned"], &serde_json::Value::from(unsigned));

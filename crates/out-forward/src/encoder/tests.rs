@@ -49,6 +49,7 @@ fn record(values: &[(Key, Kind, &[u8])]) -> (Record, Vec<u8>) {
             Range { start, end }
         };
         let value = match kind {
+            Kind::Clean => Value::Clean(range(&mut text)),
             Kind::Escaped => Value::Escaped(range(&mut text)),
             Kind::Plain => Value::Plain(range(&mut text)),
             Kind::Number => Value::Number(range(&mut text)),
@@ -63,6 +64,7 @@ fn record(values: &[(Key, Kind, &[u8])]) -> (Record, Vec<u8>) {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
+    Clean,
     Escaped,
     Plain,
     Number,
@@ -304,6 +306,7 @@ proptest! {
     fn an_independent_decoder_reads_what_was_given(
         message in "\\PC{0,400}",
         plain in prop::string::string_regex("(.|\n){0,80}").unwrap(),
+        clean in "[a-z ]{0,100}",
         scratch in any::<String>(),
         float in prop::num::f64::NORMAL,
         integer in any::<i64>(),
@@ -313,6 +316,7 @@ proptest! {
         let (record, text) = record(&[
             (Key::Schema("message"), Kind::Escaped, json.trim_matches('"').as_bytes()),
             (Key::Schema("plain"), Kind::Plain, plain.as_bytes()),
+            (Key::Schema("clean"), Kind::Clean, clean.as_bytes()),
             (Key::Schema("scratch"), Kind::Scratch, scratch.as_bytes()),
             (Key::Schema("float"), Kind::Number, float_text.as_bytes()),
             (Key::Schema("integer"), Kind::Number, integer_text.as_bytes()),
@@ -325,6 +329,7 @@ proptest! {
         let (_, fields) = decode(&entry);
         prop_assert_eq!(field(&fields, "message").unwrap().as_str(), Some(message.as_str()));
         prop_assert_eq!(field(&fields, "plain").unwrap().as_str(), Some(plain.as_str()));
+        prop_assert_eq!(field(&fields, "clean").unwrap().as_str(), Some(clean.as_str()));
         prop_assert_eq!(field(&fields, "scratch").unwrap().as_str(), Some(scratch.as_str()));
         prop_assert_eq!(field(&fields, "float").unwrap().as_f64(), Some(float));
         prop_assert_eq!(field(&fields, "integer").unwrap().as_i64(), Some(integer));

@@ -100,7 +100,10 @@ fn assert_flaws(record: &Record, text: &[u8]) {
 
 fn value<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> Option<&'a [u8]> {
     let (range, bytes) = match field.value {
-        Value::Escaped(range) | Value::Plain(range) | Value::Number(range) => (range, text),
+        Value::Clean(range)
+        | Value::Escaped(range)
+        | Value::Plain(range)
+        | Value::Number(range) => (range, text),
         Value::Scratch(range) => (range, &record.scratch[..]),
         Value::Unsigned(_) | Value::Bool(_) | Value::Null | Value::Static(_) => return None,
     };

@@ -4,7 +4,7 @@
 use decode::{Decoder, Framed, Framer, FramerSettings};
 use model::document::{Body, Constants, Document, Visitor};
 use model::ids::{DocumentId, FileKey};
-use model::record::Record;
+use model::record::{Record, Run};
 use model::time::UnixNanos;
 use model::verdict::Verdict;
 use serde_json::{Map, Value};
@@ -15,32 +15,41 @@ use super::*;
 
 /// A document as a store would hold it.
 #[derive(Default)]
-struct Stored(Map<String, Value>);
+struct Stored {
+    key: String,
+    fields: Map<String, Value>,
+}
 
 impl Stored {
-    fn put(&mut self, key: &str, value: impl Into<Value>) {
-        self.0.insert(key.to_owned(), value.into());
+    fn put(&mut self, value: impl Into<Value>) {
+        self.fields.insert(self.key.clone(), value.into());
     }
 }
 
 impl Visitor for Stored {
-    fn string(&mut self, key: &str, value: &str) {
-        self.put(key, value);
+    fn key(&mut self, key: &'static str) {
+        key.clone_into(&mut self.key);
     }
-    fn escaped(&mut self, key: &str, value: &[u8]) {
+    fn free_key(&mut self, key: Run<'_>) {
+        self.key = String::from_utf8(key.bytes().to_vec()).unwrap();
+    }
+    fn string(&mut self, value: &str) {
+        self.put(value);
+    }
+    fn escaped(&mut self, value: &[u8]) {
         let text = [b"\"", value, b"\""].concat();
-        self.put(key, serde_json::from_slice::<Value>(&text).unwrap());
+        self.put(serde_json::from_slice::<Value>(&text).unwrap());
     }
-    fn number(&mut self, _: &str, _: &[u8]) {}
-    fn unsigned(&mut self, key: &str, value: u64) {
-        self.put(key, value);
+    fn number(&mut self, _: &[u8]) {}
+    fn unsigned(&mut self, value: u64) {
+        self.put(value);
     }
-    fn boolean(&mut self, key: &str, value: bool) {
-        self.put(key, value);
+    fn boolean(&mut self, value: bool) {
+        self.put(value);
     }
-    fn null(&mut self, _: &str) {}
-    fn strings(&mut self, _: &str, _: &[String]) {}
-    fn begin(&mut self, _: &str) {}
+    fn null(&mut self) {}
+    fn strings(&mut self, _: &[String]) {}
+    fn begin(&mut self) {}
     fn end(&mut self) {}
 }
 
@@ -99,7 +108,7 @@ fn deliver(lane: &mut Lane<'_>, service: &str, container: &Path, uid: &str) {
         };
         let mut stored = Stored::default();
         document.visit(&mut stored);
-        lane.receive(&StoredLine::from_document(&Value::Object(stored.0)).unwrap());
+        lane.receive(&StoredLine::from_document(&Value::Object(stored.fields)).unwrap());
     };
     for (number, (_, bytes)) in files.iter().enumerate() {
         let file = u32::try_from(number).unwrap();
