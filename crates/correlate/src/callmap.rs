@@ -48,6 +48,12 @@ impl Reach {
     };
 }
 
+impl Default for Reach {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
 /// A goroutine root.
 #[derive(Clone, Copy, Debug)]
 pub struct Root {

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use crate::line::Firsts;
+
 /// What a call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
@@ -56,9 +58,14 @@ const FOLLOWS: [(&str, Follows); 13] = [
     ("Error in resource", Follows::Call),
 ];
 
+const FIRSTS: Firsts = Firsts::of(&FOLLOWS);
+
 impl Follows {
     /// By the statement's message.
     pub(crate) fn of(message: &str) -> Self {
+        if !FIRSTS.begin(message) {
+            return Self::Nothing;
+        }
         let mut known = FOLLOWS.iter();
         let follows = known.find(|(text, _)| message.starts_with(text));
         follows.map_or(Self::Nothing, |(_, follows)| *follows)

@@ -36,7 +36,9 @@ pub(crate) fn printed(
     line: &Waiting,
     printed: &Printed,
 ) -> (Verdict, Option<usize>) {
-    let (mut candidates, mut rule) = possible(state, line, printed);
+    let mut candidates = std::mem::take(&mut state.candidates);
+    candidates.clear();
+    let mut rule = possible(state, line, printed, &mut candidates);
     if apply_tokens(state, line, printed, &mut candidates) {
         rule = match rule {
             Rule::Gap => Rule::Gap,
@@ -53,12 +55,17 @@ pub(crate) fn printed(
     if let Some(trace) = verdict.trace {
         makers::note(state, line, printed, trace);
     }
+    state.candidates = candidates;
     (verdict, row)
 }
 
-/// Every origin that is still possible, and the strongest exclusion that was needed.
-fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>, Rule) {
-    let mut candidates: Vec<Candidate> = Vec::with_capacity(4);
+/// Finds every origin that is still possible; answers the strongest exclusion that was needed.
+fn possible(
+    state: &State,
+    line: &Waiting,
+    printed: &Printed,
+    candidates: &mut Vec<Candidate>,
+) -> Rule {
     let mut rule = Rule::Time;
     let mut struck = |by: Rule| {
         if strength(by) > strength(rule) {
@@ -74,13 +81,13 @@ fn possible(state: &State, line: &Waiting, printed: &Printed) -> (Vec<Candidate>
             Err(by) => struck(by),
         }
     }
-    without_span(state, line, printed, &mut struck, &mut candidates);
+    without_span(state, line, printed, &mut struck, candidates);
     let hidden = hides_requests(state, line, printed.reach);
     if state.in_gap(line) || hidden || is_beside_invisible(state, line, printed.reach) {
         candidates.push(Candidate::Unseen);
         rule = Rule::Gap;
     }
-    (candidates, rule)
+    rule
 }
 
 /// Whether a request may have been at work of which nothing has come yet: one that nobody tells of when
@@ -369,7 +376,8 @@ pub(crate) fn conclude(
     candidates: &[Candidate],
     rule: Rule,
 ) -> (Verdict, Option<usize>) {
-    let mut traces: Vec<TraceId> = Vec::new();
+    let mut first: Option<TraceId> = None;
+    let mut others: Vec<TraceId> = Vec::new();
     let mut row = None;
     let mut untraced = 0_usize;
     let mut background = false;
@@ -394,25 +402,27 @@ pub(crate) fn conclude(
                     .and_then(|origin| origin.trace)
             }
         };
-        match trace {
-            Some(trace) if traces.contains(&trace) => {}
-            Some(trace) => traces.push(trace),
-            None => untraced += 1,
+        match (trace, first) {
+            (Some(trace), None) => first = Some(trace),
+            (Some(trace), Some(first)) if trace == first || others.contains(&trace) => {}
+            (Some(trace), Some(_)) => others.push(trace),
+            (None, _) => untraced += 1,
         }
     }
-    let verdict = match (traces.as_slice(), untraced, background, unseen) {
-        ([], 0, true, false) => Verdict {
+    let alone = others.is_empty() && untraced == 0;
+    let verdict = match (first, alone, background, unseen) {
+        (None, true, true, false) => Verdict {
             outcome: Outcome::Background,
             rule: Rule::BackgroundSite,
             ..Verdict::default()
         },
-        ([trace], 0, false, false) => {
+        (Some(trace), true, false, false) => {
             let row = row.filter(|_| candidates.len() == 1);
             let span = row.and_then(|row| state.origins.rows().get(row)?.span);
-            let user = person(state, line, candidates, *trace);
-            attributed((*trace, span), user, rule)
+            let user = person(state, line, candidates, trace);
+            attributed((trace, span), user, rule)
         }
-        ([], 0, false, _) => Verdict {
+        (None, true, false, _) => Verdict {
             rule: if unseen { Rule::Gap } else { Rule::None },
             ..Verdict::default()
         },
@@ -423,7 +433,11 @@ pub(crate) fn conclude(
             } else {
                 Rule::None
             },
-            candidates: traces.into_iter().take(CANDIDATES_MAX).collect(),
+            candidates: first
+                .into_iter()
+                .chain(others)
+                .take(CANDIDATES_MAX)
+                .collect(),
             ..Verdict::default()
         },
     };

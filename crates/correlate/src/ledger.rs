@@ -13,7 +13,7 @@ use model::verdict::{Rule, Verdict};
 use crate::access_lines;
 use crate::callmap::bit;
 use crate::decide;
-use crate::line::{Record, Step, Waiting, What};
+use crate::line::{Printed, Record, Step, Waiting, What};
 use crate::origin::{Kind, Origin};
 use crate::request::field_name;
 use crate::settings::Settings;
@@ -45,6 +45,8 @@ pub struct RequestEnded {
     pub parent: Option<SpanId>,
 }
 
+/// Memory of so many decided lines is kept: a chunk of a file brings about as many at once.
+const SPARE_MAX: usize = 256;
 /// A backlog that brings no line for so long is read.
 const BACKLOG_PAUSE: u64 = 5_000_000_000;
 
@@ -53,6 +55,9 @@ const BACKLOG_PAUSE: u64 = 5_000_000_000;
 pub struct Ledger {
     pub(crate) state: State,
     waiting: VecDeque<Waiting>,
+    /// Memory of lines that were decided, for those that come.
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
+    spare: Vec<Box<Printed>>,
     /// Ended requests whose documents are due.
     ended: VecDeque<(u64, TraceId, SpanId)>,
     /// How many of them were asked already whether they came through the proxy.
@@ -72,6 +77,7 @@ impl Ledger {
         Self {
             state: State::new(settings),
             waiting: VecDeque::new(),
+            spare: Vec::new(),
             ended: VecDeque::new(),
             counted: 0,
             born: 0,
@@ -140,7 +146,7 @@ impl Ledger {
             Stream::Stderr => self.last_own_time,
             Stream::Stdout => 0,
         };
-        let line = Waiting::new(ticket, due, facts, not_before, map);
+        let line = Waiting::new(ticket, due, facts, not_before, map, self.spare.pop());
         match &line.what {
             What::Access(_) => self.state.access_lines.push_back(line.clone()),
             What::Printed(printed) => {
@@ -325,6 +331,7 @@ impl Ledger {
     }
 
     /// Decides every line whose time to wait is over.
+    #[inline(never)]
     pub fn poll(&mut self, now: UnixNanos, decided: &mut dyn FnMut(Ticket, Verdict)) {
         if self.born == 0 {
             self.born = now.0;
@@ -345,6 +352,11 @@ impl Ledger {
                 origin.lines += 1;
             }
             decided(ticket, verdict);
+            if let What::Printed(printed) = line.what
+                && self.spare.len() < SPARE_MAX
+            {
+                self.spare.push(printed);
+            }
         }
         self.prune(now);
     }

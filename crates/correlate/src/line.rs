@@ -51,7 +51,7 @@ pub(crate) struct Access {
 }
 
 /// The facts of any other line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Printed {
     pub(crate) reach: Reach,
     pub(crate) names: Names,
@@ -68,7 +68,7 @@ pub(crate) struct Printed {
 /// What a line names, in one piece of memory: there is one of these for every line that waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    values: Box<str>,
+    values: String,
     /// Of each name its key and where its value ends.
     ends: [(NameKey, u32); NAMES_MAX],
     count: usize,
@@ -77,19 +77,28 @@ pub(crate) struct Names {
 /// Further names of a line would only narrow more.
 const NAMES_MAX: usize = 16;
 
-impl Names {
-    fn of(names: &[Name<'_>]) -> Self {
-        let mut ends = [(NameKey::Token, 0); NAMES_MAX];
-        let mut values = String::with_capacity(names.iter().map(|name| name.value.len()).sum());
-        for (end, name) in ends.iter_mut().zip(names) {
-            values.push_str(name.value);
-            *end = (name.key, u32::try_from(values.len()).unwrap_or(u32::MAX));
-        }
+impl Default for Names {
+    fn default() -> Self {
         Self {
-            values: values.into_boxed_str(),
-            ends,
-            count: names.len().min(NAMES_MAX),
+            values: String::new(),
+            ends: [(NameKey::Token, 0); NAMES_MAX],
+            count: 0,
         }
+    }
+}
+
+impl Names {
+    /// Forgets the names that were there, and keeps their memory for these.
+    fn set(&mut self, names: &[Name<'_>]) {
+        self.values.clear();
+        for (end, name) in self.ends.iter_mut().zip(names) {
+            self.values.push_str(name.value);
+            *end = (
+                name.key,
+                u32::try_from(self.values.len()).unwrap_or(u32::MAX),
+            );
+        }
+        self.count = names.len().min(NAMES_MAX);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NameKey, &str)> {
@@ -123,6 +132,9 @@ pub(crate) enum Step {
 
 impl Step {
     fn of(message: &str) -> Self {
+        if !FIRSTS.begin(message) {
+            return Self::None;
+        }
         let mut steps = STEPS.iter();
         let step = steps.find(|(text, _)| message.starts_with(text));
         step.map_or(Self::None, |(_, step)| *step)
@@ -139,6 +151,31 @@ const STEPS: [(&str, Step); 6] = [
     ("Done Processing - no new messages", Step::Finishes),
 ];
 
+const FIRSTS: Firsts = Firsts::of(&STEPS);
+
+/// With which letters the texts of a table begin: most messages are none of them, and that is seen at
+/// their first letter.
+pub(crate) struct Firsts(u128);
+
+impl Firsts {
+    pub(crate) const fn of<T>(texts: &[(&str, T)]) -> Self {
+        let (mut letters, mut rest) = (0, texts);
+        while let [(text, _), behind @ ..] = rest {
+            if let [first @ 0..128, ..] = text.as_bytes() {
+                letters |= 1 << *first;
+            }
+            rest = behind;
+        }
+        Self(letters)
+    }
+
+    /// Whether `message` begins with one of them.
+    pub(crate) fn begin(&self, message: &str) -> bool {
+        let first = message.as_bytes().first();
+        first.is_some_and(|first| *first < 128 && self.0 >> *first & 1 == 1)
+    }
+}
+
 /// Statements that are reached only while an `AppContext` is built.
 const BUILDERS: [&str; 2] = [
     "appcontext.(*AppContext).Add",
@@ -151,13 +188,14 @@ const ARRIVAL_SLACK: u64 = 100_000_000;
 
 impl Waiting {
     /// `not_before`: a moment at which the line was not yet written, because an earlier line of the
-    /// same stream was printed then.
+    /// same stream was printed then. `spare`: memory to be used again.
     pub(crate) fn new(
         ticket: Ticket,
         due: u64,
         facts: &LineFacts<'_>,
         not_before: u64,
         map: Option<&CallMap>,
+        spare: Option<Box<Printed>>,
     ) -> Self {
         let arrival = facts.arrival.0;
         let (time, slack) = if facts.own_time {
@@ -168,14 +206,17 @@ impl Waiting {
                 ARRIVAL_SLACK.min(arrival.saturating_sub(not_before)),
             )
         };
-        let what = match &facts.access {
-            Some(access) => What::Access(Box::new(Access {
+        let what = if let Some(access) = &facts.access {
+            What::Access(Box::new(Access {
                 method: access.method.into(),
                 path: access.path.into(),
                 status: access.status,
                 started: access.started.0,
-            })),
-            None => What::Printed(Box::new(printed(facts, map))),
+            }))
+        } else {
+            let mut printed = spare.unwrap_or_default();
+            printed.set(facts, map);
+            What::Printed(printed)
         };
         Self {
             ticket,
@@ -187,19 +228,19 @@ impl Waiting {
     }
 }
 
-fn printed(facts: &LineFacts<'_>, map: Option<&CallMap>) -> Printed {
-    let reach = reach(facts, map);
-    let builds = |builder: &&str| {
-        let site = facts.site.as_ref();
-        site.is_some_and(|site| site.function.starts_with(*builder))
-    };
-    Printed {
-        reach,
-        receipt: facts.site.is_none() && facts.message.starts_with(RECEIPT),
-        step: Step::of(facts.message),
-        follows: Follows::of(facts.message),
-        creates_context: reach.asyncs == 0 && BUILDERS.iter().any(builds),
-        names: Names::of(facts.names),
+impl Printed {
+    fn set(&mut self, facts: &LineFacts<'_>, map: Option<&CallMap>) {
+        let reach = reach(facts, map);
+        let builds = |builder: &&str| {
+            let site = facts.site.as_ref();
+            site.is_some_and(|site| site.function.starts_with(*builder))
+        };
+        self.reach = reach;
+        self.receipt = facts.site.is_none() && facts.message.starts_with(RECEIPT);
+        self.step = Step::of(facts.message);
+        self.follows = Follows::of(facts.message);
+        self.creates_context = reach.asyncs == 0 && BUILDERS.iter().any(builds);
+        self.names.set(facts.names);
     }
 }
 

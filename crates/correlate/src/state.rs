@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::callmap::{CallMap, Entries, Reach, Roots, bit};
+use crate::decide::Candidate;
 use crate::line::Waiting;
 use crate::makers::Makers;
 use crate::origin::{Kind, Origin};
@@ -54,6 +55,8 @@ pub(crate) struct State {
     pub(crate) access_lines: VecDeque<Waiting>,
     /// First moment of the process that prints; 0 if not known.
     pub(crate) process_start: u64,
+    /// Room for the origins that are still possible for the line that is decided.
+    pub(crate) candidates: Vec<Candidate>,
 }
 
 /// The rows that were open at some moment of a span of time. Lines are decided nearly in the order of
@@ -101,6 +104,7 @@ impl State {
             makers: Makers::default(),
             window: Window::default(),
             access_lines: VecDeque::new(),
+            candidates: Vec::new(),
             process_start: 0,
         }
     }

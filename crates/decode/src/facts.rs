@@ -25,24 +25,71 @@ const ID_DIGITS_MIN: usize = 10;
 const TOKEN_DIGITS_MIN: usize = 6;
 
 /// What the names of EMCO's temporary directories and files begin with.
-const TEMPORARY: [&[u8]; 3] = [b"helm-tmpl-", b"k8s-ext-", b"rsync-config-"];
+const TEMPORARY: [&str; 3] = ["helm-tmpl-", "k8s-ext-", "rsync-config-"];
 
 /// Room for the names of one line; cheap to make anew for each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FactBuf<'a> {
-    names: Vec<Name<'a>>,
+    names: [Name<'a>; NAMES_MAX],
+    count: usize,
+}
+
+impl Default for FactBuf<'_> {
+    fn default() -> Self {
+        let nothing = Name {
+            key: NameKey::Token,
+            value: "",
+        };
+        Self {
+            names: [nothing; NAMES_MAX],
+            count: 0,
+        }
+    }
 }
 
 impl<'a> FactBuf<'a> {
     fn add(&mut self, key: NameKey, value: &'a str) {
         let name = Name { key, value };
-        if value.is_empty() || self.names.len() >= NAMES_MAX || self.names.contains(&name) {
+        if value.is_empty() || self.names().contains(&name) {
             return;
         }
-        if self.names.capacity() == 0 {
-            self.names = Vec::with_capacity(NAMES_MAX / 2);
+        if let Some(free) = self.names.get_mut(self.count) {
+            *free = name;
+            self.count += 1;
         }
-        self.names.push(name);
+    }
+
+    fn names(&self) -> &[Name<'a>] {
+        self.names.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// A record with its text, which is looked at once whether it is valid UTF-8 as a whole: nearly every
+/// one is.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    record: &'a Record,
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    /// A field's value as text; empty where it has none.
+    fn value(&self, field: &Field) -> &'a str {
+        match field.value {
+            Value::Clean(range)
+            | Value::Escaped(range)
+            | Value::Plain(range)
+            | Value::Number(range) => match self.text {
+                Some(text) => text
+                    .get(range.start as usize..range.end as usize)
+                    .unwrap_or_default(),
+                None => utf8(range.of(self.bytes)),
+            },
+            Value::Scratch(range) => utf8(range.of(&self.record.scratch)),
+            Value::Static(text) => text,
+            _ => "",
+        }
     }
 }
 
@@ -53,14 +100,19 @@ pub fn facts<'b, 'a: 'b>(
     arrival: UnixNanos,
     buffer: &'b mut FactBuf<'a>,
 ) -> LineFacts<'b> {
-    buffer.names.clear();
+    buffer.count = 0;
+    let source = Source {
+        record,
+        bytes: text,
+        text: std::str::from_utf8(text).ok(),
+    };
     let own_time =
         matches!(record.dialect, Dialect::Logrus | Dialect::Klog) && record.time != arrival;
-    let (site, message) = site_and_message(record, text);
+    let (site, message) = site_and_message(&source);
     // Pollers re-use one map of fields: what it holds may be left from the round before.
     if !site.function.starts_with("metrics.") {
         for field in &record.fields {
-            names(field, &site, record, text, buffer);
+            names(field, &site, &source, buffer);
         }
         if record.dialect == Dialect::GoLog {
             grpc_request(message, buffer);
@@ -75,7 +127,7 @@ pub fn facts<'b, 'a: 'b>(
         severity: record.severity,
         site: (!site.file.is_empty()).then_some(site),
         message,
-        names: &buffer.names,
+        names: buffer.names(),
         access: (record.dialect == Dialect::CommonLog)
             .then(|| access(text))
             .flatten(),
@@ -83,26 +135,26 @@ pub fn facts<'b, 'a: 'b>(
 }
 
 /// Where the line was printed, and what it says.
-fn site_and_message<'a>(record: &'a Record, text: &'a [u8]) -> (Site<'a>, &'a str) {
-    let (mut file, mut line, mut function, mut message) = (&b""[..], 0, &b""[..], &b""[..]);
-    for field in &record.fields {
+fn site_and_message<'a>(source: &Source<'a>) -> (Site<'a>, &'a str) {
+    let mut site = Site {
+        file: "",
+        line: 0,
+        function: "",
+    };
+    let mut message = "";
+    for field in &source.record.fields {
         match field.key {
-            Key::Schema("log.origin.file.name") => file = bytes(field, record, text),
-            Key::Schema("log.origin.function") => function = bytes(field, record, text),
+            Key::Schema("log.origin.file.name") => site.file = source.value(field),
+            Key::Schema("log.origin.function") => site.function = source.value(field),
             Key::Schema("log.origin.file.line") => {
                 if let Value::Unsigned(number) = field.value {
-                    line = u32::try_from(number).unwrap_or(0);
+                    site.line = u32::try_from(number).unwrap_or(0);
                 }
             }
-            Key::Schema("message") => message = bytes(field, record, text),
+            Key::Schema("message") => message = source.value(field),
             _ => {}
         }
     }
-    let site = Site {
-        file: utf8(file),
-        line,
-        function: utf8(function),
-    };
     (site, start(message, MESSAGE_BYTES_MAX))
 }
 
@@ -118,16 +170,10 @@ fn access(text: &[u8]) -> Option<AccessLine<'_>> {
 }
 
 /// Adds what one field names.
-fn names<'a>(
-    field: &Field,
-    site: &Site<'_>,
-    record: &'a Record,
-    text: &'a [u8],
-    buffer: &mut FactBuf<'a>,
-) {
-    let value = bytes(field, record, text);
+fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut FactBuf<'a>) {
+    let value = source.value(field);
     let Key::Schema(key) = field.key else {
-        free_names(field, value, record, buffer);
+        free_names(field, value, source.record, buffer);
         return;
     };
     let Some(rest) = key.strip_prefix("emco.") else {
@@ -139,7 +185,9 @@ fn names<'a>(
     let name = match rest {
         "project" => NameKey::Project,
         "composite_app" => NameKey::CompositeApp,
-        "composite_app_version" if !is_bare_version(field, text) => NameKey::CompositeAppVersion,
+        "composite_app_version" if !is_bare_version(field, source.bytes) => {
+            NameKey::CompositeAppVersion
+        }
         // A migration makes the context of its target here, under its source's request.
         "deployment_intent_group" if !site.function.ends_with("makeAppContextForCompositeApp") => {
             NameKey::DeploymentIntentGroup
@@ -169,20 +217,20 @@ fn names<'a>(
     };
     // What was masked or replaced is not what the line says.
     let changed = matches!(field.value, Value::Scratch(_))
-        && (find(value, MASK.as_bytes()).is_some() || find(value, "\u{fffd}".as_bytes()).is_some());
+        && (value.contains(MASK) || value.contains('\u{fffd}'));
     if !changed {
-        buffer.add(name, utf8(value));
+        buffer.add(name, value);
     }
 }
 
 /// Free fields name nothing but handles, directories, and ids under a key that says so.
-fn free_names<'a>(field: &Field, value: &'a [u8], record: &Record, buffer: &mut FactBuf<'a>) {
+fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut FactBuf<'a>) {
     if value.len() < ID_DIGITS_MIN {
         return;
     }
     if let Key::Free(key) = field.key
         && value.len() < 20
-        && value.iter().all(u8::is_ascii_digit)
+        && value.bytes().all(|byte| byte.is_ascii_digit())
     {
         let key = key.of(&record.scratch);
         let says = find(key, b"context").is_some() || key.ends_with(b"cid");
@@ -195,13 +243,13 @@ fn free_names<'a>(field: &Field, value: &'a [u8], record: &Record, buffer: &mut 
 }
 
 /// `AppContext` ids in handles and tokens in paths.
-fn paths<'a>(value: &'a [u8], buffer: &mut FactBuf<'a>) {
-    let value = value.get(..SEARCH_BYTES_MAX).unwrap_or(value);
-    for slash in memchr::memchr_iter(b'/', value) {
+fn paths<'a>(value: &'a str, buffer: &mut FactBuf<'a>) {
+    let value = start(value, SEARCH_BYTES_MAX);
+    for slash in memchr::memchr_iter(b'/', value.as_bytes()) {
         let rest = value.get(slash + 1..).unwrap_or_default();
-        match rest.first() {
+        match rest.as_bytes().first() {
             Some(b'c') => {
-                if let Some(handle) = rest.strip_prefix(b"context/") {
+                if let Some(handle) = rest.strip_prefix("context/") {
                     buffer.add(NameKey::AppContext, id(handle));
                 }
             }
@@ -214,16 +262,13 @@ fn paths<'a>(value: &'a [u8], buffer: &mut FactBuf<'a>) {
 }
 
 /// The name of a temporary directory or file: `helm-tmpl-1816907225`.
-fn token<'a>(path: &'a [u8], buffer: &mut FactBuf<'a>) {
-    let ends = |byte: &u8| matches!(byte, b'/' | b'"' | b' ' | b'\\' | b',' | b':');
-    let length = path.iter().position(ends).unwrap_or(path.len());
-    let segment = path.get(..length).unwrap_or_default();
-    let random = segment
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_digit());
-    if random.count() >= TOKEN_DIGITS_MIN {
-        buffer.add(NameKey::Token, utf8(segment));
+fn token<'a>(path: &'a str, buffer: &mut FactBuf<'a>) {
+    let ends = ['/', '"', ' ', '\\', ',', ':'];
+    let segment = path.split(ends).next().unwrap_or_default();
+    let digits = segment.bytes().rev();
+    let random = digits.take_while(u8::is_ascii_digit).count();
+    if random >= TOKEN_DIGITS_MIN {
+        buffer.add(NameKey::Token, segment);
     }
 }
 
@@ -234,23 +279,23 @@ fn grpc_request<'a>(message: &'a str, buffer: &mut FactBuf<'a>) {
     }
     for (at, _) in message.match_indices("ontext\":\"") {
         if let Some(after) = message.get(at + 9..) {
-            buffer.add(NameKey::AppContext, id(after.as_bytes()));
+            buffer.add(NameKey::AppContext, id(after));
         }
     }
 }
 
 /// The decimal id that `text` begins with, or nothing.
-fn id(text: &[u8]) -> &str {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+fn id(text: &str) -> &str {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     match text.get(..digits) {
-        Some(id) if (ID_DIGITS_MIN..20).contains(&digits) => utf8(id),
+        Some(id) if (ID_DIGITS_MIN..20).contains(&digits) => id,
         _ => "",
     }
 }
 
 /// `name+Kind`; anything else under these keys may be a whole manifest.
-fn is_resource(value: &[u8]) -> bool {
-    let kind = memchr::memrchr(b'+', value).and_then(|plus| value.get(plus + 1..));
+fn is_resource(value: &str) -> bool {
+    let kind = value.rsplit_once('+').map(|(_, kind)| kind.as_bytes());
     value.len() <= 512
         && kind.is_some_and(|kind| {
             kind.first().is_some_and(u8::is_ascii_uppercase)
@@ -268,28 +313,11 @@ fn is_bare_version(field: &Field, text: &[u8]) -> bool {
     })
 }
 
-/// A field's value as text; empty where it has none.
-fn bytes<'a>(field: &Field, record: &'a Record, text: &'a [u8]) -> &'a [u8] {
-    match field.value {
-        Value::Clean(range)
-        | Value::Escaped(range)
-        | Value::Plain(range)
-        | Value::Number(range) => range.of(text),
-        Value::Scratch(range) => range.of(&record.scratch),
-        Value::Static(text) => text.as_bytes(),
-        _ => b"",
-    }
-}
-
 fn utf8(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// At most so many bytes of a text, whole characters.
-fn start(text: &[u8], bytes: usize) -> &str {
-    let text = text.get(..bytes).unwrap_or(text);
-    match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => utf8(text.get(..error.valid_up_to()).unwrap_or_default()),
-    }
+fn start(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }

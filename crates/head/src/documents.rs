@@ -166,7 +166,11 @@ fn is_cri(path: &str) -> bool {
 }
 
 impl Documents for FileDocuments {
-    fn document(&mut self, entry: &Entry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
+    fn document(
+        &mut self,
+        entry: Entry<'_>,
+        with: &mut dyn FnMut(&Document<'_>),
+    ) -> Result<(), Lost> {
         match entry {
             Entry::Line(line) => self.line(line, with),
             Entry::Request(request) => {

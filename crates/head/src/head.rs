@@ -446,6 +446,7 @@ impl Head {
     }
 
     /// Takes the verdicts that are due and writes what is decided to the log.
+    #[inline(never)]
     pub fn decide(&mut self, now: UnixNanos) {
         let (asked, order, first) = (&mut self.asked, &mut self.order, &mut self.first_asked);
         let (counting, log) = (&mut self.counting, &mut self.log);

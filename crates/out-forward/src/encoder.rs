@@ -16,8 +16,10 @@ use pipeline::output::Encoder;
 use crate::keys::Keys;
 use crate::msgpack;
 
-/// Sets of constants, or of words, kept encoded: a pod has a handful of each.
+/// Sets of constants that are kept encoded: a pod has a handful.
 const CACHED_MAX: usize = 64;
+/// Of words: there are few levels, dialects, streams, outcomes and rules.
+const WORD_SLOTS: usize = 64;
 
 /// Encodes documents as entries.
 #[derive(Debug, Default)]
@@ -25,8 +27,7 @@ pub struct ForwardEncoder {
     keys: Keys,
     /// By revision; so few that a look through them is the fastest search.
     constants: Vec<(u64, Encoded)>,
-    /// By the places of the words.
-    words: Vec<(Vec<Word>, Encoded)>,
+    words: Words,
     outer: Vec<Map>,
     text: Vec<u8>,
     times: TimeWriter,
@@ -35,8 +36,12 @@ pub struct ForwardEncoder {
 /// A key and its value.
 type Word = (&'static str, &'static str);
 
-/// Constants as pairs of a map.
-#[derive(Debug)]
+/// Groups of words that were encoded. Two that want the same slot take it in turns.
+#[derive(Debug, Default)]
+struct Words(Vec<(Vec<Word>, Encoded)>);
+
+/// Pairs of a map.
+#[derive(Clone, Debug, Default)]
 struct Encoded {
     pairs: u32,
     bytes: Vec<u8>,
@@ -139,20 +144,9 @@ impl Visitor for Fields<'_> {
     }
 
     fn words(&mut self, words: &[Word]) {
-        let is = |known: &[Word]| known.len() == words.len() && known.iter().zip(words).all(same);
-        let cache = &mut self.encoder.words;
-        let at = cache.iter().position(|(known, _)| is(known));
-        let at = at.unwrap_or_else(|| {
-            if cache.len() >= CACHED_MAX {
-                cache.clear();
-            }
-            cache.push((words.to_vec(), Encoded::of(words.iter().copied())));
-            cache.len() - 1
-        });
-        if let Some((_, encoded)) = cache.get(at) {
-            push_short(self.out, &encoded.bytes);
-            self.map.pairs += encoded.pairs;
-        }
+        let encoded = self.encoder.words.of(words);
+        push_short(self.out, &encoded.bytes);
+        self.map.pairs += encoded.pairs;
     }
 
     fn time(&mut self, time: UnixNanos) {
@@ -217,10 +211,34 @@ impl Visitor for Fields<'_> {
     }
 }
 
-/// Whether two words stand in the same place, which is quicker to see than that they are equal.
-fn same(((one_key, one), (other_key, other)): (&Word, &Word)) -> bool {
-    std::ptr::eq(*one_key, *other_key) && std::ptr::eq(*one, *other)
+impl Words {
+    fn of(&mut self, words: &[Word]) -> &Encoded {
+        if self.0.is_empty() {
+            self.0.resize_with(WORD_SLOTS, Default::default);
+        }
+        // by their places, which are quicker to compare than they are
+        let place = words.iter().fold(0_usize, |place, (_, word)| {
+            place.rotate_left(3) ^ word.as_ptr().addr()
+        });
+        let slot = (place ^ place >> 6) % WORD_SLOTS;
+        let same = |((one_key, one), (other_key, other)): (&Word, &Word)| {
+            std::ptr::eq(*one_key, *other_key) && std::ptr::eq(*one, *other)
+        };
+        let Some((known, encoded)) = self.0.get_mut(slot) else {
+            return &NOTHING;
+        };
+        if known.len() != words.len() || !known.iter().zip(words).all(same) {
+            *known = words.to_vec();
+            *encoded = Encoded::of(words.iter().copied());
+        }
+        encoded
+    }
 }
+
+static NOTHING: Encoded = Encoded {
+    pairs: 0,
+    bytes: Vec::new(),
+};
 
 impl Encoded {
     fn of<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Self {

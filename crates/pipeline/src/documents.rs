@@ -15,7 +15,11 @@ pub struct Lost {
 /// Makes documents from entries: re-reads the extents of a line from its file and decodes them.
 pub trait Documents: Send + 'static {
     /// Shows the document of `entry` to `with`, exactly once, or says why there is none.
-    fn document(&mut self, entry: &Entry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost>;
+    fn document(
+        &mut self,
+        entry: Entry<'_>,
+        with: &mut dyn FnMut(&Document<'_>),
+    ) -> Result<(), Lost>;
 
     /// Called when the lane has caught up and will wait: a moment to give memory back.
     fn idle(&mut self) {}

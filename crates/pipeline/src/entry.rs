@@ -79,17 +79,17 @@ pub struct RequestEntry {
 }
 
 /// One entry of the verdict log, as lanes see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
     /// A log record.
-    Line(LineEntry),
+    Line(&'a LineEntry),
     /// A request document.
-    Request(Box<RequestEntry>),
+    Request(&'a RequestEntry),
 }
 
-impl Entry {
+impl Entry<'_> {
     /// When it happened.
-    pub fn time(&self) -> UnixNanos {
+    pub const fn time(&self) -> UnixNanos {
         match self {
             Self::Line(line) => line.time,
             Self::Request(request) => request.time,

@@ -200,23 +200,34 @@ impl OrderQueue {
     }
 }
 
+impl Waiting {
+    fn append(&self, log: &mut VerdictLog) -> Result<(), Error> {
+        log.append_line(&self.line)?;
+        for cell in self.marks.iter().flatten() {
+            log.tally_mut().add(*cell, 1);
+        }
+        Ok(())
+    }
+}
+
 impl Queue {
     fn drain(&mut self, lines: &mut usize, log: &mut VerdictLog) -> Result<(), Error> {
-        while let Some(waiting) = self.lines.front()
-            && waiting.decided
-        {
-            log.append_line(&waiting.line)?;
-            for cell in waiting.marks.iter().flatten() {
-                log.tally_mut().add(*cell, 1);
-            }
-            self.lines.pop_front();
-            self.front += 1;
-            *lines -= 1;
-        }
+        let mut appended = 0;
+        let decided = self.lines.iter().take_while(|waiting| waiting.decided);
+        let result = decided
+            .map(|waiting| waiting.append(log))
+            .try_for_each(|done| {
+                appended += usize::from(done.is_ok());
+                done
+            });
+        // all at once: to take them one by one would move each
+        self.lines.drain(..appended);
+        self.front += appended as u64;
+        *lines -= appended;
         if self.lines.is_empty() {
             self.lines.shrink_to(IDLE_LINES_KEPT);
         }
-        Ok(())
+        result
     }
 }
 
@@ -320,7 +331,8 @@ mod tests {
         order.offer_decided(Container(1), line(1, 1)).unwrap();
         assert_eq!(order.drain(&mut log).unwrap(), 1);
         log.flush().unwrap();
-        let (_, entry) = log.reader("lane").unwrap().next().unwrap().unwrap();
+        let mut reader = log.reader("lane").unwrap();
+        let (_, entry) = reader.next().unwrap().unwrap();
         assert!(matches!(entry, Entry::Line(line) if line.verdict == first));
         assert!(order.is_empty());
     }

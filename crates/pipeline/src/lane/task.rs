@@ -216,6 +216,8 @@ impl Run {
     }
 
     /// Puts some entries into the engine.
+    // in a loop of its own: the rest is compiled where it is used, for size
+    #[inline(never)]
     fn read(&mut self) {
         if self.read_again.is_some() {
             return;
@@ -229,7 +231,7 @@ impl Run {
                 Ok(Some((position, entry))) => {
                     let (engine, encoder) = (&mut self.engine, &mut self.lane.encoder);
                     let mut rendered = false;
-                    let found = self.lane.documents.document(&entry, &mut |document| {
+                    let found = self.lane.documents.document(entry, &mut |document| {
                         if !std::mem::replace(&mut rendered, true) {
                             engine.item(at, position, document.id, |out| {
                                 encoder.encode(document, out);

@@ -5,18 +5,31 @@ use model::line::{Extent, Stream};
 use model::time::{Day, UnixNanos};
 use model::verdict::{CANDIDATES_MAX, Rule, User, Verdict};
 
-use crate::entry::{FileIndex, LineEntry, Part, RequestEntry};
+use crate::entry::{Entry, FileEntry, FileIndex, LineEntry, Part, RequestEntry};
 use crate::varint::{Cursor, Malformed};
 use crate::verdict_log::format::{
-    Item, LINE_FOLLOWS, LINE_MORE_PARTS, LINE_PARTIAL, LINE_SAME_VERDICT, LINE_SPLIT, LINE_STDOUT,
+    LINE_FOLLOWS, LINE_MORE_PARTS, LINE_PARTIAL, LINE_SAME_VERDICT, LINE_SPLIT, LINE_STDOUT,
     OUTCOMES, Previous, REQUEST_FRONT, REQUEST_PARENT, SOURCES, TAG_FILE, TAG_LINE, TAG_MASK,
     TAG_REQUEST, VERDICT_CANDIDATES, VERDICT_INFERRED, VERDICT_INFERRED_USER, VERDICT_OUTCOME,
     VERDICT_SPAN, VERDICT_TRACE, VERDICT_USER, at, read_file, read_summary,
 };
 
+/// What a batch holds, one after another.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Item {
+    /// [`Decoder::entry`] has it.
+    Entry,
+    File(FileIndex, FileEntry),
+    Retired(FileIndex),
+}
+
 /// Reads items one after another.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
+    /// The line that was read last; its verdict is always that of the entry before.
+    line: LineEntry,
+    /// Set if a request came after it.
+    request: Option<Box<RequestEntry>>,
     previous: Previous,
     any: bool,
     traces: Vec<TraceId>,
@@ -29,6 +42,7 @@ impl Decoder {
     pub(super) fn clear(&mut self) {
         self.previous = Previous::default();
         self.any = false;
+        self.request = None;
         self.traces.clear();
         self.spans.clear();
         self.users.clear();
@@ -41,14 +55,29 @@ impl Decoder {
         }
         let tag = cursor.byte()?;
         Ok(Some(match tag & TAG_MASK {
-            TAG_LINE => Item::Line(self.line(tag, cursor)?),
-            TAG_REQUEST => Item::Request(Box::new(self.request(tag, cursor)?)),
+            TAG_LINE => {
+                self.request = None;
+                self.line(tag, cursor)?;
+                Item::Entry
+            }
+            TAG_REQUEST => {
+                self.request = Some(Box::new(self.request(tag, cursor)?));
+                Item::Entry
+            }
             TAG_FILE => Item::File(FileIndex(cursor.small()?), read_file(cursor)?),
             _ => Item::Retired(FileIndex(cursor.small()?)),
         }))
     }
 
-    fn line(&mut self, tag: u8, cursor: &mut Cursor<'_>) -> Result<LineEntry, Malformed> {
+    /// The entry that was read last.
+    pub(super) fn entry(&self) -> Entry<'_> {
+        match &self.request {
+            Some(request) => Entry::Request(request),
+            None => Entry::Line(&self.line),
+        }
+    }
+
+    fn line(&mut self, tag: u8, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
         let has = |bit: u8| tag & bit != 0;
         if !self.any && (has(LINE_FOLLOWS) || has(LINE_SAME_VERDICT)) {
             return Err(Malformed);
@@ -61,33 +90,27 @@ impl Decoder {
         let bytes = cursor.small()?;
         let extent = Extent { offset, bytes };
         let first = Part { file, extent };
-        let rest = if has(LINE_MORE_PARTS) {
-            read_parts(first, cursor)?
-        } else {
-            Vec::new()
-        };
-        let last = rest.last().copied().unwrap_or(first);
-        let (time, home) = self.time(cursor)?;
+        self.line.rest.clear();
+        if has(LINE_MORE_PARTS) {
+            read_parts(first, cursor, &mut self.line.rest)?;
+        }
+        let last = self.line.rest.last().copied().unwrap_or(first);
+        (self.line.time, self.line.home) = self.time(cursor)?;
         if !has(LINE_SAME_VERDICT) {
-            self.previous.verdict = self.verdict(cursor)?;
+            self.line.verdict = self.verdict(cursor)?;
         }
         self.previous.file = last.file;
         self.previous.end = last.extent.end();
         self.any = true;
-        Ok(LineEntry {
-            first,
-            rest,
-            time,
-            home,
-            stream: if has(LINE_STDOUT) {
-                Stream::Stdout
-            } else {
-                Stream::Stderr
-            },
-            partial: has(LINE_PARTIAL),
-            split: has(LINE_SPLIT),
-            verdict: self.previous.verdict.clone(),
-        })
+        self.line.first = first;
+        self.line.stream = if has(LINE_STDOUT) {
+            Stream::Stdout
+        } else {
+            Stream::Stderr
+        };
+        self.line.partial = has(LINE_PARTIAL);
+        self.line.split = has(LINE_SPLIT);
+        Ok(())
     }
 
     fn request(&mut self, tag: u8, cursor: &mut Cursor<'_>) -> Result<RequestEntry, Malformed> {
@@ -105,7 +128,7 @@ impl Decoder {
         let container = cursor.text()?.to_owned();
         let summary = read_summary(cursor)?;
         let verdict = self.verdict(cursor)?;
-        self.previous.verdict.clone_from(&verdict);
+        self.line.verdict.clone_from(&verdict);
         self.previous.end = u64::MAX;
         self.any = true;
         Ok(RequestEntry {
@@ -183,8 +206,12 @@ impl Decoder {
     }
 }
 
-fn read_parts(first: Part, cursor: &mut Cursor<'_>) -> Result<Vec<Part>, Malformed> {
-    let (mut parts, mut last) = (Vec::new(), first);
+fn read_parts(
+    first: Part,
+    cursor: &mut Cursor<'_>,
+    parts: &mut Vec<Part>,
+) -> Result<(), Malformed> {
+    let mut last = first;
     for _ in 0..cursor.unsigned()? {
         let file = FileIndex(cursor.small()?);
         let offset = cursor.delta(last.extent.end())?;
@@ -193,7 +220,7 @@ fn read_parts(first: Part, cursor: &mut Cursor<'_>) -> Result<Vec<Part>, Malform
         last = Part { file, extent };
         parts.push(last);
     }
-    Ok(parts)
+    Ok(())
 }
 
 fn interned<T: Clone>(

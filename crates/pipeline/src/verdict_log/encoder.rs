@@ -44,6 +44,8 @@ pub(super) struct Encoder {
     pub(super) count: u64,
     pub(super) newest: UnixNanos,
     previous: Previous,
+    /// The verdict of the item before.
+    verdict: Verdict,
     traces: Interned<TraceId>,
     spans: Interned<SpanId>,
     users: Interned<User>,
@@ -54,7 +56,7 @@ impl Encoder {
         let follows = self.count > 0
             && line.first.file == self.previous.file
             && line.first.extent.offset == self.previous.end;
-        let same = self.count > 0 && line.verdict == self.previous.verdict;
+        let same = self.count > 0 && line.verdict == self.verdict;
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         self.items.push(
             TAG_LINE
@@ -82,8 +84,8 @@ impl Encoder {
         }
         self.time(line.time, line.home);
         if !same {
-            self.verdict(&line.verdict);
-            self.previous.verdict.clone_from(&line.verdict);
+            self.push_verdict(&line.verdict);
+            self.verdict.clone_from(&line.verdict);
         }
         self.previous.file = last.file;
         self.previous.end = last.extent.end();
@@ -113,8 +115,8 @@ impl Encoder {
         self.time(request.time, request.home);
         push_text(&mut self.items, &request.container);
         write_summary(&mut self.items, &request.summary);
-        self.verdict(&request.verdict);
-        self.previous.verdict.clone_from(&request.verdict);
+        self.push_verdict(&request.verdict);
+        self.verdict.clone_from(&request.verdict);
         // A line that follows must say where it stands.
         self.previous.end = u64::MAX;
         self.count += 1;
@@ -137,6 +139,7 @@ impl Encoder {
         self.count = 0;
         self.newest = UnixNanos::default();
         self.previous = Previous::default();
+        self.verdict = Verdict::default();
         self.traces.0.clear();
         self.spans.0.clear();
         self.users.0.clear();
@@ -149,7 +152,7 @@ impl Encoder {
         self.newest = self.newest.max(time);
     }
 
-    fn verdict(&mut self, verdict: &Verdict) {
+    fn push_verdict(&mut self, verdict: &Verdict) {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let inferred_user = matches!(verdict.inferred, Some((_, Some(_))));
         self.items.push(

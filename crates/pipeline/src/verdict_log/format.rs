@@ -3,10 +3,10 @@
 use model::document::RequestSummary;
 use model::ids::FileKey;
 use model::time::{Day, UnixNanos};
-use model::verdict::{Outcome, UserSource, Verdict};
+use model::verdict::{Outcome, UserSource};
 
 use crate::coverage::Coverage;
-use crate::entry::{FileEntry, FileIndex, LineEntry, RequestEntry};
+use crate::entry::{FileEntry, FileIndex};
 use crate::varint::{Cursor, Malformed, push, push_text};
 use crate::verdict_log::names;
 
@@ -49,15 +49,6 @@ pub(super) const SOURCES: [UserSource; 4] = [
     UserSource::MutualTls,
 ];
 pub(super) const PROTOCOLS: [&str; 3] = ["http", "grpc", "unknown"];
-
-/// What a batch holds, one after another.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Item {
-    Line(LineEntry),
-    Request(Box<RequestEntry>),
-    File(FileIndex, FileEntry),
-    Retired(FileIndex),
-}
 
 /// A file in a snapshot.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,13 +136,12 @@ pub(super) fn read_payload(payload: &[u8]) -> Result<BatchHeader<'_>, Unreadable
     })
 }
 
-/// What encoder and decoder remember from item to item; empty at the start of a batch.
-#[derive(Debug, Default)]
+/// Where the item before ended; nowhere at the start of a batch.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Previous {
     pub(super) file: FileIndex,
     pub(super) end: u64,
     pub(super) time: u64,
-    pub(super) verdict: Verdict,
 }
 
 impl Snapshot {

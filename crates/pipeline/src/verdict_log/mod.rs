@@ -312,7 +312,7 @@ impl VerdictLog {
     pub fn recent(
         &self,
         since: model::time::UnixNanos,
-        mut f: impl FnMut(&Entry),
+        mut f: impl FnMut(Entry<'_>),
     ) -> Result<(), Error> {
         let mut reader = self.handle.reader_at(Position {
             batch: self.spool.first(),
@@ -320,7 +320,7 @@ impl VerdictLog {
         });
         while let Some((_, entry)) = reader.next_since(since)? {
             if entry.time() >= since {
-                f(&entry);
+                f(entry);
             }
         }
         Ok(())

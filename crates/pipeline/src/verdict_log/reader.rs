@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use crate::entry::{Entry, Position};
 use crate::error::Error;
 use crate::varint::Cursor;
-use crate::verdict_log::decoder::Decoder;
-use crate::verdict_log::format::{self, Item};
+use crate::verdict_log::decoder::{Decoder, Item};
+use crate::verdict_log::format;
 
 // What a reader keeps allocated while it has nothing to read.
 const IDLE_BYTES_KEPT: usize = 16 << 10;
@@ -49,7 +49,7 @@ impl LogReader {
     /// # Errors
     /// When a segment cannot be read; calling again tries again.
     #[expect(clippy::should_implement_trait, reason = "can fail and go on")]
-    pub fn next(&mut self) -> Result<Option<(Position, Entry)>, Error> {
+    pub fn next(&mut self) -> Result<Option<(Position, Entry<'_>)>, Error> {
         self.next_since(UnixNanos::default())
     }
 
@@ -57,39 +57,37 @@ impl LogReader {
     pub(super) fn next_since(
         &mut self,
         since: UnixNanos,
-    ) -> Result<Option<(Position, Entry)>, Error> {
+    ) -> Result<Option<(Position, Entry<'_>)>, Error> {
         loop {
             let rest = self.items.get(self.read..).unwrap_or_default();
             let mut cursor = Cursor(rest);
-            let entry = match self.decoder.next(&mut cursor) {
-                Ok(Some(Item::Line(line))) => Entry::Line(line),
-                Ok(Some(Item::Request(request))) => Entry::Request(request),
-                Ok(Some(Item::File(..) | Item::Retired(_))) => {
-                    self.read = self.items.len() - cursor.0.len();
-                    continue;
+            let item = self.decoder.next(&mut cursor);
+            self.read = self.items.len() - cursor.0.len();
+            match item {
+                Ok(Some(Item::Entry)) => {
+                    self.sequence += 1;
+                    if self.sequence > self.position.sequence {
+                        break;
+                    }
                 }
+                Ok(Some(Item::File(..) | Item::Retired(_))) => {}
                 Ok(None) => {
                     if !self.load(since)? {
                         return Ok(None);
                     }
-                    continue;
                 }
                 Err(_) => {
                     tracing::warn!(batch = ?self.batch, "malformed entry, rest of its batch skipped");
                     self.items.clear();
-                    continue;
+                    self.read = 0;
                 }
-            };
-            self.read = self.items.len() - cursor.0.len();
-            self.sequence += 1;
-            if self.sequence > self.position.sequence {
-                self.position = Position {
-                    batch: self.batch,
-                    sequence: self.sequence,
-                };
-                return Ok(Some((self.position, entry)));
             }
         }
+        self.position = Position {
+            batch: self.batch,
+            sequence: self.sequence,
+        };
+        Ok(Some((self.position, self.decoder.entry())))
     }
 
     /// The position after the last entry that was returned.

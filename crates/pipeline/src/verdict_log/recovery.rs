@@ -7,13 +7,13 @@ use model::ids::FileKey;
 use spool::Spool;
 
 use crate::coverage::Coverage;
-use crate::entry::{FileEntry, FileIndex, Part, Position};
+use crate::entry::{Entry, FileEntry, FileIndex, Part, Position};
 use crate::error::Error;
 use crate::tally::Tally;
 use crate::varint::Cursor;
 use crate::verdict_log::checkpoint::{LaneState, Saved};
-use crate::verdict_log::decoder::Decoder;
-use crate::verdict_log::format::{self, BatchHeader, Item, Snapshot, Unreadable};
+use crate::verdict_log::decoder::{Decoder, Item};
+use crate::verdict_log::format::{self, BatchHeader, Snapshot, Unreadable};
 
 // Base of a lane that the checkpoint does not know yet.
 const NEW_LANE: u64 = u64::MAX;
@@ -260,11 +260,12 @@ impl Replay {
         loop {
             match decoder.next(&mut cursor) {
                 Ok(None) => return,
-                Ok(Some(Item::Line(line))) => {
-                    self.cover(at, line.first);
-                    line.rest.iter().for_each(|part| self.cover(at, *part));
+                Ok(Some(Item::Entry)) => {
+                    if let Entry::Line(line) = decoder.entry() {
+                        self.cover(at, line.first);
+                        line.rest.iter().for_each(|part| self.cover(at, *part));
+                    }
                 }
-                Ok(Some(Item::Request(_))) => {}
                 Ok(Some(Item::File(index, entry))) => {
                     self.next_index = self.next_index.max(index.0.saturating_add(1));
                     let entry = Arc::new(entry);

@@ -37,7 +37,11 @@ impl Documents for Offsets {
         self.rests.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn document(&mut self, entry: &Entry, with: &mut dyn FnMut(&Document<'_>)) -> Result<(), Lost> {
+    fn document(
+        &mut self,
+        entry: Entry<'_>,
+        with: &mut dyn FnMut(&Document<'_>),
+    ) -> Result<(), Lost> {
         let Entry::Line(line) = entry else {
             return Err(Lost { label: "request" });
         };
