@@ -95,6 +95,8 @@ pub struct CallMap {
     roots: Vec<Root>,
     /// By line.
     sites: Vec<(u32, Statement)>,
+    /// Their lines alone: what is searched for each line that comes is as dense as it can be.
+    lines: Vec<u32>,
     texts: Vec<(&'static str, Reach)>,
 }
 
@@ -151,13 +153,14 @@ impl CallMap {
             }
         }
         map.sites.sort_unstable_by_key(|(line, _)| *line);
+        map.lines = map.sites.iter().map(|(line, _)| *line).collect();
         map.texts.shrink_to_fit();
         Some(map)
     }
 
     /// From where the statement at `site` can be reached; `None` if the table does not know it.
     pub fn site(&self, site: &Site<'_>) -> Option<Reach> {
-        let from = self.sites.partition_point(|(line, _)| *line < site.line);
+        let from = self.lines.partition_point(|line| *line < site.line);
         let find = |function: &str| {
             let behind = self.sites.get(from..).unwrap_or_default().iter();
             let mut here = behind.take_while(|(line, _)| *line == site.line);

@@ -46,7 +46,7 @@ pub struct RequestEnded {
 }
 
 /// Memory of so many decided lines is kept: a chunk of a file brings about as many at once.
-const SPARE_MAX: usize = 256;
+const SPARE_MAX: usize = 1024;
 /// A backlog that brings no line for so long is read.
 const BACKLOG_PAUSE: u64 = 5_000_000_000;
 
@@ -475,6 +475,7 @@ impl Ledger {
     pub fn rest(&mut self, now: UnixNanos) {
         self.prune(now);
         self.waiting.shrink_to_fit();
+        self.spare = Vec::new();
         self.state.access_lines.shrink_to_fit();
         self.state.origins.shrink();
     }

@@ -10,27 +10,48 @@ use std::collections::{HashMap, VecDeque};
 use model::ids::TraceId;
 use model::line::NameKey;
 
-/// Tokens remembered; the oldest are forgotten first.
-const TOKENS_MAX: usize = 16_384;
+/// Values of one kind that are remembered; the oldest are forgotten first.
+const TOKENS_MAX: usize = 8_192;
 
 /// The table of tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    owners: HashMap<(NameKey, Box<str>), Vec<TraceId>>,
-    order: VecDeque<(NameKey, Box<str>)>,
+    tokens: Owners,
+    contexts: Owners,
+}
+
+/// Of each value the requests that can own it.
+#[derive(Debug, Default)]
+struct Owners {
+    owners: HashMap<Box<str>, Vec<TraceId>>,
+    order: VecDeque<Box<str>>,
 }
 
 impl Tokens {
     /// The requests that can own the token; `None` if nothing is known.
     pub(crate) fn owners(&self, key: NameKey, value: &str) -> Option<&[TraceId]> {
-        let owners = self.owners.get(&(key, Box::from(value)))?;
+        let kind = match key {
+            NameKey::Token => &self.tokens,
+            NameKey::AppContext => &self.contexts,
+            _ => return None,
+        };
+        let owners = kind.owners.get(value)?;
         (!owners.is_empty()).then_some(owners)
     }
 
     /// A line with the token can only come from `candidates`.
     pub(crate) fn narrow(&mut self, key: NameKey, value: &str, candidates: &[TraceId]) {
-        let name = (key, Box::from(value));
-        if let Some(owners) = self.owners.get_mut(&name) {
+        match key {
+            NameKey::Token => self.tokens.narrow(value, candidates),
+            NameKey::AppContext => self.contexts.narrow(value, candidates),
+            _ => {}
+        }
+    }
+}
+
+impl Owners {
+    fn narrow(&mut self, value: &str, candidates: &[TraceId]) {
+        if let Some(owners) = self.owners.get_mut(value) {
             // an empty set stays empty: the value was no token after all
             owners.retain(|owner| candidates.contains(owner));
             return;
@@ -40,7 +61,7 @@ impl Tokens {
                 self.owners.remove(&oldest);
             }
         }
-        self.order.push_back(name.clone());
-        self.owners.insert(name, candidates.to_vec());
+        self.order.push_back(value.into());
+        self.owners.insert(value.into(), candidates.to_vec());
     }
 }

@@ -52,9 +52,10 @@ impl Decoder {
         record.clear();
         record.time = time;
         record.stream = stream;
+        self.json.marks.read(text);
+        record.slash = self.json.marks.has_slash();
         let end = text.len() - text.iter().rev().take_while(|byte| **byte == b'\r').count();
         let json = &mut self.json;
-        json.marks.read(text);
         let ascii = json.marks.is_ascii();
         let mut fields = Fields::new(text, ascii, record, &mut self.buffers);
         let body = range(0, end);

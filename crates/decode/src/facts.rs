@@ -177,7 +177,7 @@ fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut F
         return;
     };
     let Some(rest) = key.strip_prefix("emco.") else {
-        if matches!(key, "message" | "error.message") {
+        if source.record.slash && matches!(key, "message" | "error.message") {
             paths(value, buffer);
         }
         return;
@@ -211,7 +211,9 @@ fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut F
         "namespace" => NameKey::Namespace,
         "controller" => NameKey::Controller,
         _ => {
-            paths(value, buffer);
+            if source.record.slash {
+                paths(value, buffer);
+            }
             return;
         }
     };
@@ -239,7 +241,9 @@ fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut F
         }
         return;
     }
-    paths(value, buffer);
+    if record.slash {
+        paths(value, buffer);
+    }
 }
 
 /// `AppContext` ids in handles and tokens in paths.

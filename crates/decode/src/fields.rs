@@ -61,6 +61,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Claims a schema key; false if it is taken.
+    #[inline]
     pub(crate) fn claim(&mut self, bit: u8) -> bool {
         let mask = 1_u128 << (bit & 127);
         let free = self.used & mask == 0;
@@ -69,6 +70,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds a value under a schema key that the caller knows to be free.
+    #[inline]
     pub(crate) fn schema(&mut self, key: &'static str, value: Value) {
         let key = Key::Schema(key);
         self.record.fields.push(Field { key, value });
@@ -123,12 +125,18 @@ impl<'a> Fields<'a> {
 
     /// The value of the inside of a JSON string; `readable`: the ledger reads it, so it must not
     /// keep its escapes.
+    #[inline]
     pub(crate) fn json_value(&mut self, run: Range, escapes: Escapes, readable: bool) -> Value {
+        if escapes == Escapes::None && self.valid && !self.suspicious {
+            return Value::Clean(run);
+        }
+        self.other_json_value(run, escapes, readable)
+    }
+
+    fn other_json_value(&mut self, run: Range, escapes: Escapes, readable: bool) -> Value {
         let plain = self.valid && !self.suspicious;
-        match escapes {
-            Escapes::None if plain => return Value::Clean(run),
-            Escapes::Some if plain && !readable => return Value::Escaped(run),
-            _ => {}
+        if plain && escapes == Escapes::Some && !readable {
+            return Value::Escaped(run);
         }
         if plain {
             let start = self.record.scratch.len();

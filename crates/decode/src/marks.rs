@@ -1,4 +1,5 @@
-//! Where the marks of JSON stand in a text: quotes, backslashes and control bytes.
+//! Where the marks of JSON stand in a text: quotes, backslashes and control bytes; and whether some
+//! other bytes occur at all.
 //!
 //! Read once a line, sixteen bytes at a time: a bit for each byte, so that finding the end of a string
 //! is counting zeros.
@@ -15,6 +16,13 @@ const KEEP_WORDS: usize = 1024;
 pub(crate) struct Marks {
     words: Vec<u64>,
     ascii: bool,
+    slash: bool,
+}
+
+/// What was seen of a text so far.
+struct Seen {
+    high: u8x16,
+    slash: u8x16,
 }
 
 impl Marks {
@@ -30,23 +38,35 @@ impl Marks {
         self.words.clear();
         self.words.shrink_to(KEEP_WORDS);
         let (blocks, rest) = text.as_chunks::<BLOCK>();
-        let mut seen = 0;
+        let mut seen = Seen::nothing();
         for block in blocks {
             self.words.push(marks(block, &mut seen));
         }
-        if !rest.is_empty() {
+        if let Some(last) = text.last_chunk()
+            && !rest.is_empty()
+        {
+            // the end of the text, with what was looked at already pushed out in front
+            let word = marks(last, &mut seen);
+            self.words.push(word >> (BLOCK - rest.len()));
+        } else if !rest.is_empty() {
             let mut block = [b' '; BLOCK];
             if let Some(place) = block.get_mut(..rest.len()) {
                 place.copy_from_slice(rest);
             }
             self.words.push(marks(&block, &mut seen));
         }
-        self.ascii = seen == 0;
+        self.ascii = seen.high.to_bitmask() == 0;
+        self.slash = seen.slash.to_bitmask() != 0;
     }
 
     /// Whether no byte was above 127.
     pub(crate) const fn is_ascii(&self) -> bool {
         self.ascii
+    }
+
+    /// Whether there was a slash.
+    pub(crate) const fn has_slash(&self) -> bool {
+        self.slash
     }
 
     /// The place of the first mark at or after `at`; beyond the text if there is none.
@@ -68,16 +88,24 @@ impl Marks {
     }
 }
 
-/// The marks of 64 bytes, the first one's in the lowest bit; `seen` gets bits if one is above 127.
+impl Seen {
+    fn nothing() -> Self {
+        let [high, slash] = [u8x16::splat(0); 2];
+        Self { high, slash }
+    }
+}
+
+/// The marks of 64 bytes, the first one's in the lowest bit.
 #[inline]
-fn marks(block: &[u8; BLOCK], seen: &mut u32) -> u64 {
+fn marks(block: &[u8; BLOCK], seen: &mut Seen) -> u64 {
     let [quote, slash, last_control] = [b'"', b'\\', 0x1f].map(u8x16::splat);
     let (lanes, _) = block.as_chunks::<16>();
     lanes.iter().rev().fold(0, |word, lane| {
         let bytes = u8x16::new(*lane);
         let controls = bytes.min(last_control).simd_eq(bytes);
         let found = bytes.simd_eq(quote) | bytes.simd_eq(slash) | controls;
-        *seen |= bytes.to_bitmask();
+        seen.high |= bytes;
+        seen.slash |= bytes.simd_eq(u8x16::splat(b'/'));
         word << 16 | u64::from(found.to_bitmask())
     })
 }
@@ -98,9 +126,10 @@ mod tests {
                 let mut block = [b'a'; BLOCK];
                 block[place] = byte;
                 let expected = u64::from(is_mark(byte)) << place;
-                let mut seen = 0;
-                assert_eq!(marks(&block, &mut seen), expected, "{byte} at {place}");
-                assert_eq!(seen == 0, byte.is_ascii());
+                let marks = Marks::of(&block);
+                assert_eq!(marks.words, [expected], "{byte} at {place}");
+                assert_eq!(marks.is_ascii(), byte.is_ascii());
+                assert_eq!(marks.has_slash(), byte == b'/');
             }
         }
     }
@@ -110,6 +139,7 @@ mod tests {
         fn each_mark_is_found_from_each_place(text in prop::collection::vec(prop_oneof![3 => b'a'..=b'z', 1 => any::<u8>()], 0..300)) {
             let marks = Marks::of(&text);
             prop_assert_eq!(marks.is_ascii(), text.is_ascii());
+            prop_assert_eq!(marks.has_slash(), text.contains(&b'/'));
             for at in 0..=text.len() {
                 let found = text.iter().skip(at).position(|byte| is_mark(*byte));
                 match found {

@@ -9,8 +9,9 @@
 //! | PEM blocks of private keys | the block |
 //! | a Kubernetes `Secret` with its data | the whole text |
 //!
-//! Most lines hold nothing of this: [`suspicious`] asks once a line for fragments of these words
-//! (SIMD where there is some), and only then is anything looked at closely.
+//! Most lines hold nothing of this: [`suspicious`] asks once a line for hints of these words (SIMD
+//! where there is some), where there are any for fragments of them, and only then is anything looked
+//! at closely.
 
 use std::sync::LazyLock;
 
@@ -20,6 +21,13 @@ use aho_corasick::{Anchored, Input, Match, MatchKind, packed};
 
 /// What stands in place of a secret.
 pub(crate) const MASK: &str = "[REDACTED]";
+
+/// What each fragment has at least one of: few and short enough that the search nearly never stops for
+/// nothing, which halves its cost. One line in twenty has one (`key`).
+const HINTS: &[&str] = &[
+    "ssw", "SSW", "cret", "CRET", "oken", "OKEN", "key", "Key", "KEY", "rer ", "eyJ", "thor",
+    "beco", "beCo", "dent", "LS0", "YXB",
+];
 
 /// Fragments without which no secret is recognised, chosen so that few patterns cover the usual
 /// spellings: more than 32 would halve the speed of the search.
@@ -99,6 +107,8 @@ enum Anchor {
     Pem,
 }
 
+static HINT: LazyLock<Option<packed::Searcher>> =
+    LazyLock::new(|| packed::Searcher::new(HINTS.iter()));
 static FAST: LazyLock<Option<packed::Searcher>> =
     LazyLock::new(|| packed::Searcher::new(FRAGMENTS.iter()));
 /// Where the processor cannot do the former.
@@ -113,6 +123,11 @@ static CLOSE: LazyLock<Option<NFA>> = LazyLock::new(|| {
 
 /// Whether `text` may hold a secret. Never false where [`mask`] finds one in the usual spellings.
 pub(crate) fn suspicious(text: &[u8]) -> bool {
+    if let Some(hint) = HINT.as_ref()
+        && hint.find(text).is_none()
+    {
+        return false;
+    }
     if let Some(searcher) = FAST.as_ref() {
         return searcher.find(text).is_some();
     }
@@ -363,6 +378,21 @@ mod tests {
         ] {
             assert_eq!(masked(text), expected);
         }
+    }
+
+    #[test]
+    fn every_fragment_has_a_hint() {
+        for fragment in FRAGMENTS {
+            assert!(
+                HINTS.iter().any(|hint| fragment.contains(hint)),
+                "{fragment}"
+            );
+            assert!(
+                suspicious(format!("a {fragment} b").as_bytes()),
+                "{fragment}"
+            );
+        }
+        assert!(!suspicious(b"a key to the door"));
     }
 
     #[test]

@@ -152,9 +152,13 @@ impl DocumentId {
             Self::Line(file, offset) => {
                 text.push(hex(&file.0).as_flattened());
                 text.push(b"-");
-                let digits = hex(&offset.to_be_bytes());
-                let zeros = (offset.leading_zeros() as usize / 4).min(15);
-                text.push(digits.as_flattened().get(zeros..).unwrap_or_default());
+                // moved as a whole number: the leading zeros fall out in front
+                let zeros = (offset.leading_zeros() / 4).min(15);
+                let mut digits = [0; 16];
+                digits.copy_from_slice(hex(&offset.to_be_bytes()).as_flattened());
+                let digits = u128::from_be_bytes(digits) << (8 * zeros);
+                text.push(&digits.to_be_bytes());
+                text.length -= zeros as usize;
             }
             Self::Request(trace, span) => {
                 text.push(b"r-");

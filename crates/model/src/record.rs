@@ -77,6 +77,8 @@ pub struct Record {
     pub masked: u32,
     /// The text is no valid UTF-8: what is not is replaced in the fields.
     pub lossy: bool,
+    /// The text has a slash: without one it has no path and no handle.
+    pub slash: bool,
 }
 
 impl Record {

@@ -49,11 +49,8 @@ pub(crate) fn push_run(out: &mut Vec<u8>, run: Run<'_>) {
         && let Some(block) = run.block::<32>()
     {
         let end = out.len() + 1 + bytes.len();
-        let mut written = [0xa0 | length; 33];
-        if let Some(place) = written.last_chunk_mut() {
-            *place = *block;
-        }
-        out.extend_from_slice(&written);
+        out.push(0xa0 | length);
+        out.extend_from_slice(block);
         out.truncate(end);
     } else if let Ok(length @ 32..=64) = u8::try_from(bytes.len())
         && let Some(block) = run.block::<64>()

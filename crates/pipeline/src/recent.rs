@@ -34,14 +34,15 @@ struct Shared {
     files: Vec<File>,
     lines: usize,
     bytes: usize,
-    spare: Vec<Line>,
+    #[expect(clippy::vec_box, reason = "lines move between collections")]
+    spare: Vec<Box<Line>>,
 }
 
 /// The lines of one file, in the order of their offsets.
 #[derive(Debug)]
 struct File {
     index: FileIndex,
-    lines: VecDeque<Line>,
+    lines: VecDeque<Box<Line>>,
 }
 
 #[derive(Debug, Default)]
@@ -133,7 +134,7 @@ impl Shared {
         self.files.iter_mut().find(|file| file.index == index)
     }
 
-    fn add(&mut self, index: FileIndex, line: Line) {
+    fn add(&mut self, index: FileIndex, line: Box<Line>) {
         let place = self.files.iter().position(|file| file.index == index);
         let place = place.unwrap_or_else(|| {
             self.files.push(File {
@@ -178,7 +179,7 @@ impl Shared {
         }
     }
 
-    fn gone(&mut self, line: Line) {
+    fn gone(&mut self, line: Box<Line>) {
         self.lines -= 1;
         self.bytes -= line.bytes;
         let small = line.text.capacity() + line.record.scratch.capacity() <= SPARE_BYTES;
