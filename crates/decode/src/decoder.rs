@@ -19,6 +19,9 @@ use crate::text;
 /// What rsync prints without a newline, so that the next line is glued to it.
 const GLUE: &[u8] = b"Warning: apply should be used on resource created by apply";
 
+/// Most slashes of a line that are looked at: a dump has many, and names nothing.
+const SLASHES_MAX: usize = 256;
+
 /// Reads the dialects of EMCO's containers. Holds only memory for re-use: every line is decoded on
 /// its own.
 #[derive(Debug, Default)]
@@ -53,7 +56,7 @@ impl Decoder {
         record.time = time;
         record.stream = stream;
         self.json.marks.read(text);
-        record.slash = self.json.marks.has_slash();
+        self.json.marks.slashes(SLASHES_MAX, &mut record.slashes);
         let end = text.len() - text.iter().rev().take_while(|byte| **byte == b'\r').count();
         let json = &mut self.json;
         let ascii = json.marks.is_ascii();

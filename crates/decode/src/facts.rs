@@ -91,6 +91,20 @@ impl<'a> Source<'a> {
             _ => "",
         }
     }
+
+    /// Adds the ids in handles and the tokens in paths that stand in a field's value.
+    fn paths(&self, field: &Field, value: &'a str, buffer: &mut FactBuf<'a>) {
+        let behind = |slash: usize| value.get(slash + 1..).unwrap_or_default();
+        if let Value::Clean(range) | Value::Escaped(range) | Value::Plain(range) = field.value {
+            let slashes = self.record.slashes.iter();
+            let inside = slashes.filter(|slash| (range.start..range.end).contains(slash));
+            inside.for_each(|slash| path(behind((slash - range.start) as usize), buffer));
+        } else {
+            let value = start(value, SEARCH_BYTES_MAX);
+            memchr::memchr_iter(b'/', value.as_bytes())
+                .for_each(|slash| path(behind(slash), buffer));
+        }
+    }
 }
 
 /// The facts of a decoded line. `text` is what was decoded, `arrival` the CRI time.
@@ -173,12 +187,12 @@ fn access(text: &[u8]) -> Option<AccessLine<'_>> {
 fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut FactBuf<'a>) {
     let value = source.value(field);
     let Key::Schema(key) = field.key else {
-        free_names(field, value, source.record, buffer);
+        free_names(field, value, source, buffer);
         return;
     };
     let Some(rest) = key.strip_prefix("emco.") else {
-        if source.record.slash && matches!(key, "message" | "error.message") {
-            paths(value, buffer);
+        if matches!(key, "message" | "error.message") {
+            source.paths(field, value, buffer);
         }
         return;
     };
@@ -211,9 +225,7 @@ fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut F
         "namespace" => NameKey::Namespace,
         "controller" => NameKey::Controller,
         _ => {
-            if source.record.slash {
-                paths(value, buffer);
-            }
+            source.paths(field, value, buffer);
             return;
         }
     };
@@ -226,7 +238,7 @@ fn names<'a>(field: &Field, site: &Site<'_>, source: &Source<'a>, buffer: &mut F
 }
 
 /// Free fields name nothing but handles, directories, and ids under a key that says so.
-fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut FactBuf<'a>) {
+fn free_names<'a>(field: &Field, value: &'a str, source: &Source<'a>, buffer: &mut FactBuf<'a>) {
     if value.len() < ID_DIGITS_MIN {
         return;
     }
@@ -234,34 +246,28 @@ fn free_names<'a>(field: &Field, value: &'a str, record: &Record, buffer: &mut F
         && value.len() < 20
         && value.bytes().all(|byte| byte.is_ascii_digit())
     {
-        let key = key.of(&record.scratch);
+        let key = key.of(&source.record.scratch);
         let says = find(key, b"context").is_some() || key.ends_with(b"cid");
         if says && !matches!(field.value, Value::Number(_)) {
             buffer.add(NameKey::AppContext, id(value));
         }
         return;
     }
-    if record.slash {
-        paths(value, buffer);
-    }
+    source.paths(field, value, buffer);
 }
 
-/// `AppContext` ids in handles and tokens in paths.
-fn paths<'a>(value: &'a str, buffer: &mut FactBuf<'a>) {
-    let value = start(value, SEARCH_BYTES_MAX);
-    for slash in memchr::memchr_iter(b'/', value.as_bytes()) {
-        let rest = value.get(slash + 1..).unwrap_or_default();
-        match rest.as_bytes().first() {
-            Some(b'c') => {
-                if let Some(handle) = rest.strip_prefix("context/") {
-                    buffer.add(NameKey::AppContext, id(handle));
-                }
+/// The `AppContext` id of a handle or the token of a path, whose slash is in front of `rest`.
+fn path<'a>(rest: &'a str, buffer: &mut FactBuf<'a>) {
+    match rest.as_bytes().first() {
+        Some(b'c') => {
+            if let Some(handle) = rest.strip_prefix("context/") {
+                buffer.add(NameKey::AppContext, id(handle));
             }
-            Some(b'h' | b'k' | b'r') if TEMPORARY.iter().any(|shape| rest.starts_with(shape)) => {
-                token(rest, buffer);
-            }
-            _ => {}
         }
+        Some(b'h' | b'k' | b'r') if TEMPORARY.iter().any(|shape| rest.starts_with(shape)) => {
+            token(rest, buffer);
+        }
+        _ => {}
     }
 }
 

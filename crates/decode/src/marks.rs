@@ -1,5 +1,4 @@
-//! Where the marks of JSON stand in a text: quotes, backslashes and control bytes; and whether some
-//! other bytes occur at all.
+//! Where the marks of JSON stand in a text: quotes, backslashes and control bytes; and its slashes.
 //!
 //! Read once a line, sixteen bytes at a time: a bit for each byte, so that finding the end of a string
 //! is counting zeros.
@@ -15,14 +14,16 @@ const KEEP_WORDS: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     words: Vec<u64>,
+    slashes: Vec<u64>,
     ascii: bool,
-    slash: bool,
 }
 
-/// What was seen of a text so far.
-struct Seen {
-    high: u8x16,
-    slash: u8x16,
+/// What 64 bytes are, the first one's bit the lowest.
+struct Bits {
+    marks: u64,
+    slashes: u64,
+    /// Bits if a byte is above 127.
+    high: u32,
 }
 
 impl Marks {
@@ -35,28 +36,34 @@ impl Marks {
 
     /// Finds the marks of `text`, instead of those of the text before.
     pub(crate) fn read(&mut self, text: &[u8]) {
-        self.words.clear();
-        self.words.shrink_to(KEEP_WORDS);
+        for words in [&mut self.words, &mut self.slashes] {
+            words.clear();
+            words.shrink_to(KEEP_WORDS);
+        }
         let (blocks, rest) = text.as_chunks::<BLOCK>();
-        let mut seen = Seen::nothing();
+        let mut high = 0;
         for block in blocks {
-            self.words.push(marks(block, &mut seen));
+            high |= self.add(&bits(block), 0);
         }
         if let Some(last) = text.last_chunk()
             && !rest.is_empty()
         {
             // the end of the text, with what was looked at already pushed out in front
-            let word = marks(last, &mut seen);
-            self.words.push(word >> (BLOCK - rest.len()));
+            high |= self.add(&bits(last), BLOCK - rest.len());
         } else if !rest.is_empty() {
             let mut block = [b' '; BLOCK];
             if let Some(place) = block.get_mut(..rest.len()) {
                 place.copy_from_slice(rest);
             }
-            self.words.push(marks(&block, &mut seen));
+            high |= self.add(&bits(&block), 0);
         }
-        self.ascii = seen.high.to_bitmask() == 0;
-        self.slash = seen.slash.to_bitmask() != 0;
+        self.ascii = high == 0;
+    }
+
+    fn add(&mut self, bits: &Bits, shift: usize) -> u32 {
+        self.words.push(bits.marks >> shift);
+        self.slashes.push(bits.slashes >> shift);
+        bits.high
     }
 
     /// Whether no byte was above 127.
@@ -64,9 +71,16 @@ impl Marks {
         self.ascii
     }
 
-    /// Whether there was a slash.
-    pub(crate) const fn has_slash(&self) -> bool {
-        self.slash
+    /// The places of the first slashes, at most so many.
+    pub(crate) fn slashes(&self, most: usize, places: &mut Vec<u32>) {
+        places.clear();
+        for (word, first) in self.slashes.iter().zip((0_u32..).step_by(BLOCK)) {
+            let mut left = *word;
+            while left != 0 && places.len() < most {
+                places.push(first + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
     }
 
     /// The place of the first mark at or after `at`; beyond the text if there is none.
@@ -88,26 +102,24 @@ impl Marks {
     }
 }
 
-impl Seen {
-    fn nothing() -> Self {
-        let [high, slash] = [u8x16::splat(0); 2];
-        Self { high, slash }
-    }
-}
-
-/// The marks of 64 bytes, the first one's in the lowest bit.
 #[inline]
-fn marks(block: &[u8; BLOCK], seen: &mut Seen) -> u64 {
-    let [quote, slash, last_control] = [b'"', b'\\', 0x1f].map(u8x16::splat);
+fn bits(block: &[u8; BLOCK]) -> Bits {
+    let [quote, backslash, slash, last_control] = [b'"', b'\\', b'/', 0x1f].map(u8x16::splat);
     let (lanes, _) = block.as_chunks::<16>();
-    lanes.iter().rev().fold(0, |word, lane| {
+    let mut bits = Bits {
+        marks: 0,
+        slashes: 0,
+        high: 0,
+    };
+    for lane in lanes.iter().rev() {
         let bytes = u8x16::new(*lane);
         let controls = bytes.min(last_control).simd_eq(bytes);
-        let found = bytes.simd_eq(quote) | bytes.simd_eq(slash) | controls;
-        seen.high |= bytes;
-        seen.slash |= bytes.simd_eq(u8x16::splat(b'/'));
-        word << 16 | u64::from(found.to_bitmask())
-    })
+        let marks = bytes.simd_eq(quote) | bytes.simd_eq(backslash) | controls;
+        bits.marks = bits.marks << 16 | u64::from(marks.to_bitmask());
+        bits.slashes = bits.slashes << 16 | u64::from(bytes.simd_eq(slash).to_bitmask());
+        bits.high |= bytes.to_bitmask();
+    }
+    bits
 }
 
 #[cfg(test)]
@@ -129,17 +141,20 @@ mod tests {
                 let marks = Marks::of(&block);
                 assert_eq!(marks.words, [expected], "{byte} at {place}");
                 assert_eq!(marks.is_ascii(), byte.is_ascii());
-                assert_eq!(marks.has_slash(), byte == b'/');
             }
         }
     }
 
     proptest! {
         #[test]
-        fn each_mark_is_found_from_each_place(text in prop::collection::vec(prop_oneof![3 => b'a'..=b'z', 1 => any::<u8>()], 0..300)) {
+        fn each_mark_is_found_from_each_place(text in prop::collection::vec(prop_oneof![3 => b'a'..=b'z', 1 => Just(b'/'), 1 => any::<u8>()], 0..300)) {
             let marks = Marks::of(&text);
             prop_assert_eq!(marks.is_ascii(), text.is_ascii());
-            prop_assert_eq!(marks.has_slash(), text.contains(&b'/'));
+            let slashes = text.iter().zip(0..).filter(|(byte, _)| **byte == b'/');
+            let expected: Vec<u32> = slashes.map(|(_, place)| place).take(9).collect();
+            let mut found = vec![7];
+            marks.slashes(9, &mut found);
+            prop_assert_eq!(found, expected);
             for at in 0..=text.len() {
                 let found = text.iter().skip(at).position(|byte| is_mark(*byte));
                 match found {

@@ -265,7 +265,15 @@ fn name(fields: &mut Fields<'_>, entry: &Entry, member: &Member) -> bool {
 }
 
 /// A value as a string: a JSON string's content, anything else as it is written.
+#[inline]
 fn string(fields: &mut Fields<'_>, member: &Member) -> Value {
+    match member.kind {
+        Kind::Text(escapes) => fields.json_value(member.value, escapes, true),
+        _ => other_string(fields, member),
+    }
+}
+
+fn other_string(fields: &mut Fields<'_>, member: &Member) -> Value {
     match member.kind {
         Kind::Text(escapes) => fields.json_value(member.value, escapes, true),
         Kind::True => Value::Static("true"),

@@ -77,22 +77,23 @@ pub struct Record {
     pub masked: u32,
     /// The text is no valid UTF-8: what is not is replaced in the fields.
     pub lossy: bool,
-    /// The text has a slash: without one it has no path and no handle.
-    pub slash: bool,
+    /// Where the first slashes of the text stand, in order: paths and handles have them.
+    pub slashes: Vec<u32>,
 }
 
 impl Record {
     /// Empties the record and keeps its memory.
     pub fn clear(&mut self) {
-        let (fields, scratch) = (
-            std::mem::take(&mut self.fields),
-            std::mem::take(&mut self.scratch),
-        );
+        let fields = std::mem::take(&mut self.fields);
+        let scratch = std::mem::take(&mut self.scratch);
+        let slashes = std::mem::take(&mut self.slashes);
         *self = Self {
             fields,
             scratch,
+            slashes,
             ..Self::default()
         };
+        self.slashes.clear();
         self.fields.clear();
         self.scratch.clear();
     }
