@@ -78,7 +78,7 @@ fn run_of(args: &Args, title: &str, workload: [&str; 2]) -> (String, Vec<String>
     let [kind, what] = workload;
     let corpus = (kind == "--corpus").then(|| Path::new(what));
     let origin = corpus::choose(corpus, Some(0), None);
-    if args.kill == 0 && floors::of(&origin, &args.wait).is_some() {
+    if floors::of(&origin, &args.wait, args.kill > 0).is_some() {
         arguments.push("--floors".to_owned());
     }
     let title = match args.wait.as_str() {

@@ -48,7 +48,7 @@ use crate::say;
 /// Runs the demo.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let origin = corpus::choose_here(args.corpus.as_deref(), args.seed);
-    let floors = floors::of(&origin, &args.wait).filter(|_| args.floors);
+    let floors = floors::of(&origin, &args.wait, args.kill > 0).filter(|_| args.floors);
     ensure!(
         floors.is_some() || !args.floors,
         "there are no floors for this recording: leave out --floors"

@@ -18,7 +18,7 @@ pub(crate) use count::Count;
 /// What `cargo xtask test` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also run what takes longer.
+    /// Also build what ships.
     #[arg(long)]
     full: bool,
 }
