@@ -93,22 +93,8 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
     };
     if origin.end == u64::MAX
         || request.grpc
-        || !request.method.eq_ignore_ascii_case(&access.method)
+        || (request.status != 0 && request.status != access.status)
     {
-        return false;
-    }
-    let plain = |path: &str| {
-        path.split('?')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-    };
-    let same_path = if request.path_exact {
-        *request.path == *access.path
-    } else {
-        plain(&request.path) == plain(&access.path)
-    };
-    if !same_path || (request.status != 0 && request.status != access.status) {
         return false;
     }
     // the line's one-second stamp is the handler's start, truncated
@@ -117,5 +103,18 @@ pub(crate) fn is_access_of(origin: &Origin, line: &Waiting, access: &Access) -> 
     let ended = origin.end.min(request.end.max(origin.start));
     let ends = ended <= line.time.saturating_add(5_000_000)
         && line.time <= origin.end.saturating_add(ACCESS_LINE_DELAY);
-    starts && ends && origin.start <= line.time
+    let same_path = |one: &str, other: &str| {
+        let plain = |path: &'_ str| path.find('?').unwrap_or(path.len());
+        if request.path_exact {
+            return one == other;
+        }
+        let (one, other) = (one.get(..plain(one)), other.get(..plain(other)));
+        one.zip(other)
+            .is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+    };
+    starts
+        && ends
+        && origin.start <= line.time
+        && request.method.eq_ignore_ascii_case(&access.method)
+        && same_path(&request.path, &access.path)
 }

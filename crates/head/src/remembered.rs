@@ -15,8 +15,9 @@ const REMEMBER: Duration = Duration::from_hours(1);
 /// What is empty keeps room for so many.
 const CALM: usize = 64;
 
-/// Documents by hashes of their ids, whose key nobody knows: two of them are never the same by chance
-/// or on purpose, and take a quarter of the room.
+/// Documents by 64-bit hashes of their ids, which take a quarter of the room. Nobody knows the hashes'
+/// key, so that nobody can make two that are the same; by chance two of 65 536 are once in nine thousand
+/// million.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     hasher: RandomState,
