@@ -95,8 +95,9 @@ pub struct CallMap {
     roots: Vec<Root>,
     /// By line.
     sites: Vec<(u32, Statement)>,
-    /// Their lines alone: what is searched for each line that comes is as dense as it can be.
-    lines: Vec<u32>,
+    /// Of each line of source the first of its sites, or of what comes behind: there are about a
+    /// thousand lines.
+    first_of: Vec<u16>,
     texts: Vec<(&'static str, Reach)>,
 }
 
@@ -153,14 +154,17 @@ impl CallMap {
             }
         }
         map.sites.sort_unstable_by_key(|(line, _)| *line);
-        map.lines = map.sites.iter().map(|(line, _)| *line).collect();
+        for (place, (line, _)) in (0_u16..).zip(&map.sites) {
+            let behind = map.first_of.len()..=*line as usize;
+            map.first_of.extend(behind.map(|_| place));
+        }
         map.texts.shrink_to_fit();
         Some(map)
     }
 
     /// From where the statement at `site` can be reached; `None` if the table does not know it.
     pub fn site(&self, site: &Site<'_>) -> Option<Reach> {
-        let from = self.lines.partition_point(|line| *line < site.line);
+        let from = usize::from(*self.first_of.get(site.line as usize)?);
         let find = |function: &str| {
             let behind = self.sites.get(from..).unwrap_or_default().iter();
             let mut here = behind.take_while(|(line, _)| *line == site.line);

@@ -10,7 +10,7 @@ const SLOTS: usize = 256;
 /// Longer ones are written anew each time; the longest has 35 bytes.
 const WRITTEN_BYTES: usize = 40;
 
-/// Written keys. Two that want the same slot take it in turns.
+/// Written keys. Each has two slots to be in; a third one that wants the same takes the second.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     slots: Vec<Slot>,
@@ -28,17 +28,17 @@ impl Keys {
     /// Appends `key`.
     #[inline]
     pub(crate) fn push(&mut self, out: &mut Vec<u8>, key: &'static str) {
-        let address = key.as_ptr().addr();
-        if let Some(slot) = self.slots.get(place(address))
-            && slot.address == address
-            && slot.bytes == key.len()
-        {
-            let end = out.len() + slot.length;
-            out.extend_from_slice(&slot.written);
-            out.truncate(end);
-        } else {
-            self.write(out, key);
-        }
+        let [first, second] = places(key);
+        let slot = match self.slots.get(first) {
+            Some(slot) if slot.is(key) => slot,
+            _ => match self.slots.get(second) {
+                Some(slot) if slot.is(key) => slot,
+                _ => return self.write(out, key),
+            },
+        };
+        let end = out.len() + slot.length;
+        out.extend_from_slice(&slot.written);
+        out.truncate(end);
     }
 
     #[cold]
@@ -58,18 +58,36 @@ impl Keys {
         for (place, byte) in slot.written.iter_mut().zip(written) {
             *place = *byte;
         }
-        let nothing = Slot { address: 0, ..slot };
-        self.slots.resize(SLOTS, nothing);
-        if let Some(place) = self.slots.get_mut(place(slot.address)) {
+        self.slots.resize(SLOTS, Slot::EMPTY);
+        let [first, second] = places(key);
+        let is_free = self.slots.get(first).is_some_and(|slot| slot.length == 0);
+        let place = if is_free { first } else { second };
+        if let Some(place) = self.slots.get_mut(place) {
             *place = slot;
         }
     }
 }
 
+impl Slot {
+    const EMPTY: Self = Self {
+        address: 0,
+        bytes: 0,
+        written: [0; WRITTEN_BYTES],
+        length: 0,
+    };
+
+    #[inline]
+    fn is(&self, key: &'static str) -> bool {
+        self.address == key.as_ptr().addr() && self.bytes == key.len()
+    }
+}
+
 /// Texts stand one behind the other, so that their addresses differ by a few bytes.
 #[inline]
-fn place(address: usize) -> usize {
-    (address ^ address >> 8) % SLOTS
+fn places(key: &'static str) -> [usize; 2] {
+    let address = key.as_ptr().addr();
+    let place = (address ^ address >> 8) % SLOTS;
+    [place, place ^ 1]
 }
 
 #[cfg(test)]
