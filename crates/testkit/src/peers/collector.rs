@@ -41,13 +41,13 @@ impl Collector {
     }
 
     /// One that batches what it receives and sends it on to the OTLP receiver at `address`, as
-    /// installations do.
+    /// installations do, but not compressed.
     ///
     /// # Panics
     /// If it does not start.
     pub fn onward(folder: &Path, address: SocketAddr) -> Option<Self> {
         let endpoint = format!("http://{address}");
-        let exporter = json!({"otlphttp": {"endpoint": endpoint}});
+        let exporter = json!({"otlphttp": {"endpoint": endpoint, "compression": "none"}});
         Self::start(folder, PathBuf::new(), "otlphttp", &exporter)
     }
 
@@ -62,7 +62,8 @@ impl Collector {
                 "otlp": {"protocols": {
                     "http": {"endpoint": otlp}, "grpc": {"endpoint": otlp_grpc},
                 }},
-                "zipkin": {"endpoint": zipkin},
+                // its own default closes every connection after one body
+                "zipkin": {"endpoint": zipkin, "keep_alives_enabled": true},
             },
             "processors": {"batch": {}},
             "exporters": exporters,

@@ -6,6 +6,7 @@
 //! | `evidence_spans_per_core_second` | recorded bodies repeated with new ids and times; CPU of the process until the last answer |
 //! | `otlp_spans_per_core_second` | the same, exported to a receiver that counts; CPU of the process until it has all of them |
 //! | `otlp_noise_spans_per_core_second` | the same, with nine of ten spans dropped by the noise rules |
+//! | `otlp_cpu_us_per_span`, `collector_cpu_us_per_span`, `collector_cpu_ratio`, and each's `_peak_rss_bytes` | recorded bodies in turn through the sidecar and the OpenTelemetry Collector to a receiver that counts; where `cargo xtask peers collector` was run |
 //! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and all lanes connected, nothing to do, 30 s |
 //! | `large_body_added_bytes` | how far one body of 30 MiB raises the peak of the memory |
 //! | `after_burst_rss_bytes` | 10 s after the last of 50 MB of spans |
@@ -17,6 +18,7 @@
 
 mod burst;
 mod collector;
+mod compared;
 mod idle;
 mod lines;
 mod sink;
@@ -88,6 +90,7 @@ enum Figure {
     Lines,
     Spans,
     Otlp,
+    Collector,
     Idle,
     Burst,
     Start,
@@ -154,6 +157,13 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         say::note(format_args!("measuring {} spans, mostly noise", args.spans));
         let few = traces::measure(&bench, args.runs, args.spans, Noise::Dropped)?;
         figures.push(("otlp_noise_spans_per_core_second", few));
+    }
+    if wants(Figure::Collector) {
+        say::note(format_args!(
+            "measuring {} spans beside the Collector",
+            args.spans
+        ));
+        figures.extend(compared::measure(&bench, args.runs, args.spans)?);
     }
     figures.push((
         "binary_bytes",
