@@ -219,9 +219,29 @@ fn no_roots() -> Result<ClientConfig, Error> {
 }
 
 fn exchange_error(peer: &str, error: LegacyError) -> Error {
+    let peer = peer.to_owned();
+    if error.is_connect() && is_of_handshake(&error) {
+        let source = std::io::Error::other(error);
+        return Error::Tls { peer, source };
+    }
     Error::Exchange {
-        peer: peer.to_owned(),
+        peer,
         connect: error.is_connect(),
         source: error.into(),
     }
+}
+
+/// Whether TLS failed, not TCP. An [`std::io::Error`] does not name what it wraps as its source.
+fn is_of_handshake(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    let io = error.downcast_ref::<std::io::Error>();
+    // a peer that has accepted a connection ends it within the handshake
+    if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+        return true;
+    }
+    let wrapped = io.and_then(std::io::Error::get_ref);
+    let below = wrapped.is_some_and(|wrapped| is_of_handshake(wrapped));
+    below || error.source().is_some_and(is_of_handshake)
 }

@@ -112,7 +112,7 @@ async fn the_http_client_follows_as_well() {
     );
     let ask = || client.send(Method::GET, "/", HeaderMap::new(), Bytes::new());
     let refused = ask().await.unwrap_err();
-    assert_eq!(refused.label(), "connect");
+    assert_eq!(refused.label(), "tls");
     assert!(
         net::chain(&refused).contains("certificate"),
         "{}",
@@ -120,6 +120,36 @@ async fn the_http_client_follows_as_well() {
     );
     std::fs::write(&ca_file, right.cert.pem() + "\n").unwrap();
     assert_eq!(ask().await.unwrap().body, "ok");
+}
+
+#[tokio::test]
+async fn who_ends_or_does_not_know_tls_is_told_apart_from_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.crt");
+    trust(&ca_file, &certificate());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let client = HttpClient::new(
+        endpoint.parse().unwrap(),
+        ClientSettings {
+            tls: settings(&ca_file),
+            ..ClientSettings::default()
+        },
+    );
+    let ask = || client.send(Method::GET, "/", HeaderMap::new(), Bytes::new());
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = [0; 4096];
+            assert_ne!(stream.read(&mut hello).await.unwrap(), 0);
+            stream.write_all(answer).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(ask(), answering);
+        let error = asked.unwrap_err();
+        assert_eq!(error.label(), "tls", "{}", net::chain(&error));
+    }
+    drop(listener);
+    assert_eq!(ask().await.unwrap_err().label(), "connect");
 }
 
 #[tokio::test]

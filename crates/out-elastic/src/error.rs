@@ -80,8 +80,14 @@ pub enum Error {
 
 impl Error {
     /// Labels of what a server does wrong: counted from 0 on, so that the first time is seen, too.
-    pub(crate) const OF_SERVERS: [&str; 5] =
-        ["not_bulk", "item_count", "http_429", "http_503", "http_5xx"];
+    pub(crate) const OF_SERVERS: [&str; 6] = [
+        "tls",
+        "not_bulk",
+        "item_count",
+        "http_429",
+        "http_503",
+        "http_5xx",
+    ];
 
     /// A bounded name of the reason, for metrics and answers.
     pub const fn label(&self) -> &'static str {

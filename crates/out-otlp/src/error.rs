@@ -37,8 +37,8 @@ pub enum Error {
 
 impl Error {
     /// Names of reasons that are shown before they happen: what receivers answer.
-    pub(crate) const OF_SERVERS: [&'static str; 7] = [
-        "http_401", "http_403", "http_404", "http_429", "http_4xx", "http_503", "http_5xx",
+    pub(crate) const OF_SERVERS: [&'static str; 8] = [
+        "tls", "http_401", "http_403", "http_404", "http_429", "http_4xx", "http_503", "http_5xx",
     ];
 
     /// A bounded name of the reason, for metrics.

@@ -54,8 +54,11 @@ struct State {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn at(address: SocketAddr) -> Self {
         let stop = CancellationToken::new();
-        let address = "127.0.0.1:0".parse().unwrap();
         let server = net::Server::bind(address, ServerSettings::default()).await;
         let server = server.unwrap();
         let address = server.local_addr().unwrap();

@@ -8,7 +8,8 @@ use crate::common::bulk::Server;
 use crate::common::mix::{Counts, LABELS, Mix, samples};
 use crate::common::pod::now;
 use crate::common::recording::{self, Recording};
-use crate::common::sidecar::{Setup, Sidecar};
+use crate::common::requests::Request;
+use crate::common::sidecar::{Setup, Sidecar, free_addresses};
 use crate::common::until;
 
 const TOTAL: &str = "emco_requests_total";
@@ -103,6 +104,36 @@ async fn a_request_is_counted_once_whoever_tells_of_it() {
         .await;
     assert_eq!(again, timed);
     assert_eq!(sidecar.metric("emco_requests_in_flight", &[]).await, flying);
+}
+
+/// Nobody takes documents, the log is full, and spans go on telling of requests.
+#[tokio::test]
+async fn requests_without_room_are_counted_all_the_same() {
+    const REQUESTS: u64 = 12_000;
+    let [address] = free_addresses();
+    let log = "  disk_bytes_max: 262144\n";
+    let setup = Setup::new().elastic(address).with_lanes(log);
+    setup.service().logrus("started");
+    let sidecar = setup.start().await;
+    for first in (1..=REQUESTS).step_by(500) {
+        let spans = (first..first + 500).flat_map(|number| Request::new(number, now()).spans());
+        let handlers = spans.filter(|span| span["kind"].is_null());
+        let body = handlers.collect::<Value>().to_string();
+        assert_eq!(sidecar.post_spans(body.as_bytes()).await.0, 202);
+    }
+    let dropped = "emco_observer_head_dropped_requests_total";
+    sidecar.counts(dropped, &[], 1).await;
+    sidecar
+        .says(&["verdict log is full: requests go without their documents"])
+        .await;
+    let elastic = Server::at(address).await;
+    let all = usize::try_from(REQUESTS).unwrap();
+    sidecar.counts(TOTAL, &[], all).await;
+    sidecar.is_level().await;
+    assert_eq!(sidecar.metric(TOTAL, &[]).await, REQUESTS);
+    let dropped = sidecar.metric(dropped, &[]).await;
+    let documents = elastic.store.requests().len() as u64;
+    assert_eq!(documents + dropped, REQUESTS, "{dropped} were dropped");
 }
 
 /// What is to be counted of a recording.
