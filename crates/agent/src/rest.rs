@@ -2,7 +2,8 @@
 //!
 //! Nothing ticks at rest. While something happens, the watch looks every [`QUIET`] whether it still
 //! does; when it does not, collections shrink to what they hold, and the allocator returns what was
-//! freed. It keeps freed pages for a second, and looks at them only when another page is freed.
+//! freed. By itself it keeps a free page of each size, and looks at the others only when one more is
+//! freed.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,10 +19,6 @@ use crate::environment::now;
 
 /// So long nothing happens before memory is given back.
 const QUIET: Duration = Duration::from_secs(2);
-/// So long the allocator keeps what was freed, and a little more.
-const KEPT: Duration = Duration::from_millis(1_100);
-/// More than the allocator serves from a page that others use.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// Where those who work say so. Clones are handles to the same.
 #[derive(Clone, Debug, Default)]
@@ -50,9 +47,10 @@ impl Rest {
         let watch = async {
             loop {
                 self.quiet().await;
+                // what moves when it shrinks finds pages that nobody has used
+                collect();
                 ledger.lock().rest(now());
-                sleep(KEPT).await;
-                drop(black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
+                collect();
             }
         };
         stop.run_until_cancelled(watch).await;
@@ -72,6 +70,14 @@ impl Rest {
         }
         self.0.awake.store(false, Ordering::Relaxed);
     }
+}
+
+/// Makes the allocator return every page that nobody uses: that is what it does when a request cannot be
+/// served, and this one never can.
+fn collect() {
+    let mut everything = Vec::<u8>::new();
+    let refused = black_box(&mut everything).try_reserve_exact(isize::MAX.cast_unsigned());
+    debug_assert!(refused.is_err(), "so much memory there is not");
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ pub(crate) struct Otlp {
     /// `http(s)://host[:port][/path]`; `/v1/traces` is appended. E.g. `http://jaeger:4318`.
     #[garde(custom(http_url))]
     pub(crate) url: String,
-    /// Most spans of one request; `512` unless said.
+    /// Most spans of one request; `256` unless said.
     #[garde(range(min = 1, max = 16_384))]
     pub(crate) batch_spans: Option<usize>,
     /// Longest time of one request; then it is sent again. `10s` unless said.

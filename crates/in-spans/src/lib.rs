@@ -5,7 +5,7 @@
 //! before the sender gets its answer:
 //!
 //! ```text
-//! body frames ─▶ (gunzip) ─▶ Splitter ─piece ≤ 256 KiB─▶ Journal::append ─▶ SpanSink ─▶ 202 / 400
+//! body frames ─▶ (gunzip) ─▶ Splitter ─piece ≤ 128 KiB─▶ Journal::append ─▶ SpanSink ─▶ 202 / 400
 //!                              │ scan: validate once,
 //!                              └ note where the few facts stand
 //! ```

@@ -20,7 +20,7 @@ use crate::journal::RECORD_VERSION;
 use crate::scan::{RawSpan, scan_formed};
 
 /// A piece is handed out when so many bytes are there.
-pub(crate) const PIECE_BYTES: usize = 256 << 10;
+pub(crate) const PIECE_BYTES: usize = 128 << 10;
 /// Longest single span.
 pub(crate) const SPAN_BYTES_MAX: usize = 8 << 20;
 

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
+/// Most that is read of a connection at once, and so the longest head of a request.
+const BUFFER_BYTES_MAX: usize = 32 << 10;
 /// How long the server waits after the system refused to accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -164,6 +166,7 @@ async fn connection<H, F, B>(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

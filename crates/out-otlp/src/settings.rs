@@ -14,7 +14,7 @@ use crate::rules::NoiseSettings;
 pub struct OtlpSettings {
     /// `http(s)://host[:port][/path]` of the receiver; `/v1/traces` is appended. Usually port 4318.
     pub endpoint: Endpoint,
-    /// Most spans of one request; 512 by default.
+    /// Most spans of one request; 256 by default.
     #[serde(default = "batch_spans")]
     pub batch_spans: usize,
     /// Whether requests are compressed.
@@ -79,7 +79,7 @@ impl OtlpSettings {
 }
 
 const fn batch_spans() -> usize {
-    512
+    256
 }
 
 const fn connect_timeout_seconds() -> u64 {

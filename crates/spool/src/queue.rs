@@ -12,7 +12,8 @@ use crate::reader::Reader;
 use crate::recovery::Recovery;
 use crate::storage::{Directory, Storage};
 
-// Batches smaller than this mean that a burst is over: its memory is given back.
+// The memory of a larger batch is given back at once: it costs little beside writing it, and nobody
+// knows whether another one will come.
 const SCRATCH_BYTES_KEPT: usize = 16 << 10;
 /// Segments are numbered from here on.
 const FIRST_SEGMENT: u64 = 1;
@@ -378,10 +379,9 @@ impl<S: Storage> State<S> {
         }
         format::write_batch(&mut scratch, position, kind, at, payload);
         let written = self.storage.write_at(position.segment, start, &scratch);
-        if scratch.len() < SCRATCH_BYTES_KEPT {
-            scratch.shrink_to(SCRATCH_BYTES_KEPT);
+        if scratch.capacity() <= SCRATCH_BYTES_KEPT {
+            self.scratch = scratch;
         }
-        self.scratch = scratch;
         if let Err(source) = written {
             self.abandon(position.segment, start);
             return Err(Error::segment("writing", position.segment)(source));
