@@ -71,6 +71,9 @@ impl Counting {
         let access = facts.access.as_ref();
         let request =
             access.and_then(|access| self.requests.access_line(tally, access, facts.arrival, now));
+        if access.is_some() {
+            self.move_lines(order);
+        }
         let Some(ticket) = ticket else { return };
         let level = self.lines.level(tally, facts.severity, now);
         for cell in level.into_iter().chain(request) {
@@ -92,7 +95,8 @@ impl Counting {
         }
     }
 
-    /// Takes a record of the proxy that has no trace; one without a ticket was counted before.
+    /// Takes a record of the proxy that has no trace, and decides its line when it may be written; one
+    /// without a ticket was counted before.
     pub(crate) fn untraced(
         &mut self,
         log: &mut VerdictLog,
@@ -101,8 +105,19 @@ impl Counting {
         access: &AccessFacts<'_>,
         now: UnixNanos,
     ) {
-        if let Some(cell) = self.requests.untraced(log.tally_mut(), access, now) {
-            order.count(ticket, cell);
+        // where much waits nothing has to wait for another line
+        let waits = order.room() > order.len();
+        let line = (ticket, waits);
+        self.requests.untraced(log.tally_mut(), access, line, now);
+        self.move_lines(order);
+    }
+
+    fn move_lines(&mut self, order: &mut OrderQueue) {
+        for (ticket, cell) in self.requests.moved() {
+            if let Some(cell) = cell {
+                order.count(ticket, cell);
+            }
+            order.decide(ticket, Verdict::default());
         }
     }
 
@@ -112,15 +127,17 @@ impl Counting {
     }
 
     /// Moves what is due to the log's buffer.
-    pub(crate) fn drain(&mut self, log: &mut VerdictLog, order: &OrderQueue, now: UnixNanos) {
+    pub(crate) fn drain(&mut self, log: &mut VerdictLog, order: &mut OrderQueue, now: UnixNanos) {
         self.requests.without_line(log.tally_mut(), now);
+        self.move_lines(order);
         self.requests.drain(order, log, now);
         self.dependencies.drain(log.tally_mut(), now);
     }
 
     /// Nothing more will be read: requests go without their lines.
-    pub(crate) fn release(&mut self, log: &mut VerdictLog, now: UnixNanos) {
+    pub(crate) fn release(&mut self, log: &mut VerdictLog, order: &mut OrderQueue, now: UnixNanos) {
         self.requests.release(log.tally_mut(), now);
+        self.move_lines(order);
     }
 
     /// When [`Counting::drain`] has something to do next.

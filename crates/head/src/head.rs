@@ -392,7 +392,6 @@ impl Head {
                 if let Some(ticket) = ticket {
                     let access = inbound(&access);
                     self.counting.untraced(log, order, ticket, &access, now);
-                    order.decide(ticket, Verdict::default());
                     self.shipped = true;
                 }
             }
@@ -472,12 +471,12 @@ impl Head {
 
     /// Nothing more will be read: what waits for lines waits no longer.
     pub fn release(&mut self, now: UnixNanos) {
-        self.counting.release(&mut self.log, now);
+        self.counting.release(&mut self.log, &mut self.order, now);
     }
 
     fn drain(&mut self, now: UnixNanos) {
         self.shipped = false;
-        self.counting.drain(&mut self.log, &self.order, now);
+        self.counting.drain(&mut self.log, &mut self.order, now);
         let written = self
             .order
             .drain(&mut self.log)

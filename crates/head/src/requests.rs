@@ -11,6 +11,7 @@ use model::evidence::{AccessFacts, Phase, ProxySide};
 use model::ids::{DocumentId, SpanId, TraceId};
 use model::line;
 use model::time::UnixNanos;
+use pipeline::head::Ticket;
 use pipeline::tally::{Cell, Tally};
 use pipeline::{Entry, OrderQueue, RequestEntry, VerdictLog};
 
@@ -36,12 +37,17 @@ pub(crate) struct Requests {
     /// request.
     parents: Remembered,
     listener: Option<Listener>,
+    /// Lines of the proxy that are to be written, now that what they move is known.
+    moved: Vec<Moved>,
     /// Requests that ended before were counted by a process before this one.
     counted_until: UnixNanos,
 }
 
 /// Is told of every request that ends, once what is known of it is known.
 pub type Listener = Box<dyn Fn(&RequestEnded) + Send>;
+
+/// A line of the proxy, and the number that it moves when it is written.
+pub(crate) type Moved = (Ticket, Option<Cell>);
 
 /// A request without its access line.
 #[derive(Debug)]
@@ -56,6 +62,8 @@ enum Pending {
 
 #[derive(Debug)]
 struct Untraced {
+    /// The line of the record, if it waits with the request.
+    ticket: Option<Ticket>,
     method: String,
     path: String,
     status: u16,
@@ -108,6 +116,7 @@ impl Requests {
             parents: Remembered::default(),
             counted_until: UnixNanos(0),
             listener: None,
+            moved: Vec::new(),
         };
         let mut oldest: Option<UnixNanos> = None;
         let recalled = log.recent(UnixNanos(0), |entry| match entry {
@@ -191,6 +200,8 @@ impl Requests {
             Some(Pending::Told(ended)) => self.settle_with(*ended, access.status),
             Some(Pending::Untraced(request)) => {
                 self.took(tally, &request, access.status, now);
+                self.moved
+                    .extend(request.ticket.map(|ticket| (ticket, None)));
             }
             Some(Pending::Known) | None => {}
         }
@@ -204,15 +215,19 @@ impl Requests {
     }
 
     /// Takes a record of the proxy in front of the service that has no trace, so that the ledger
-    /// cannot tell of the request; answers what the record's line moves.
+    /// cannot tell of the request. [`Requests::moved`] answers what the record's line moves, and when
+    /// it may be written: if it `waits`, not before it is known whether the request has an access
+    /// line, so that a crash in between takes back both or none.
     pub(crate) fn untraced(
         &mut self,
         tally: &mut Tally,
         access: &AccessFacts<'_>,
+        (ticket, waits): (Ticket, bool),
         now: UnixNanos,
-    ) -> Option<Cell> {
+    ) {
         if access.phase != Phase::End || access.side != ProxySide::Inbound {
-            return None;
+            self.moved.push((ticket, None));
+            return;
         }
         let path = access.path.split('?').next().unwrap_or_default();
         let rpc = path.strip_prefix('/').and_then(|name| name.split_once('/'));
@@ -221,7 +236,12 @@ impl Requests {
         {
             let kind = self.counts.grpc(service, method, access.call_failed());
             self.counts.took(tally, kind, access.duration, None, now);
-            return self.counts.total(tally, kind, now);
+            let cell = self.counts.total(tally, kind, now);
+            self.moved.push((ticket, cell));
+            return;
+        }
+        if !waits {
+            self.moved.push((ticket, None));
         }
         let heard = Heard {
             method: access.method,
@@ -231,6 +251,7 @@ impl Requests {
             end: access.start.plus(access.duration),
         };
         let pending = Pending::Untraced(Box::new(Untraced {
+            ticket: Some(ticket).filter(|_| waits),
             method: access.method.to_owned(),
             path: path.to_owned(),
             status: access.status,
@@ -238,11 +259,19 @@ impl Requests {
         }));
         if let Some((request, status)) = self.hear(&heard, pending, now) {
             match status {
-                Some(status) => self.took(tally, &request, status, now),
+                Some(status) => {
+                    self.took(tally, &request, status, now);
+                    self.moved
+                        .extend(request.ticket.map(|ticket| (ticket, None)));
+                }
                 None => self.count_untraced(tally, &request, now),
             }
         }
-        None
+    }
+
+    /// Lines of the proxy that may be written since this was asked last, and what they move.
+    pub(crate) fn moved(&mut self) -> std::vec::Drain<'_, Moved> {
+        self.moved.drain(..)
     }
 
     /// Counts requests that have no access line.
@@ -346,8 +375,11 @@ impl Requests {
         self.took(tally, request, request.status, now);
         let counts = &mut self.counts;
         let kind = counts.http(&request.method, &request.path, request.status);
-        if let Some(cell) = counts.total(tally, kind, now) {
-            tally.add(cell, 1);
+        let cell = counts.total(tally, kind, now);
+        match (request.ticket, cell) {
+            (Some(ticket), cell) => self.moved.push((ticket, cell)),
+            (None, Some(cell)) => tally.add(cell, 1),
+            (None, None) => {}
         }
     }
 

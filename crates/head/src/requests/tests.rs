@@ -2,7 +2,8 @@ use super::*;
 use correlate::Ledger;
 use model::document::RequestSummary;
 use model::verdict::Verdict;
-use pipeline::{Limits, Metrics};
+use pipeline::head::Container;
+use pipeline::{Limits, LineEntry, Metrics};
 use prometheus::Registry;
 use telemetry::side_table::SideTable;
 
@@ -79,6 +80,8 @@ fn a_call_without_a_trace_counts_by_how_its_proxy_says_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::new();
     let (mut log, mut known) = opened(dir.path(), &registry);
+    let head = Metrics::new(&registry).unwrap().head(log.sequence());
+    let mut order = OrderQueue::new(8, head);
     for (grpc_status, cut_short) in [(Some(0), false), (Some(14), false), (None, true)] {
         let record = AccessFacts {
             side: ProxySide::Inbound,
@@ -95,8 +98,11 @@ fn a_call_without_a_trace_counts_by_how_its_proxy_says_it_ended() {
             start: T0,
             duration: 1,
         };
-        let cell = known.untraced(log.tally_mut(), &record, T0).unwrap();
-        log.tally_mut().add(cell, 1);
+        let line = order.offer(Container(0), LineEntry::default()).unwrap();
+        known.untraced(log.tally_mut(), &record, (line, true), T0);
+        let moved: Vec<_> = known.moved().collect();
+        assert_eq!(moved[0].0, line);
+        log.tally_mut().add(moved[0].1.unwrap(), 1);
     }
     log.flush_tally().unwrap();
     let families = registry.gather();
