@@ -38,8 +38,7 @@ use crate::span_lookup::{LedgerLookup, SpanMemory};
 use crate::span_store::SpanStore;
 use reload::Current;
 use setup::{
-    await_directory, bind_receiver, connect_hub, nanos, new_ledger, open_log, open_spool,
-    tail_settings, warn_of_own_log,
+    Places, bind_receiver, connect_hub, nanos, new_ledger, open_log, open_spool, tail_settings,
 };
 
 /// Beyond so many lines that wait, verdicts are taken as soon as they are due.
@@ -68,6 +67,7 @@ pub(crate) struct Sidecar {
     rest: Rest,
     /// Since when spans are taken, until it is known whether the service began before.
     newborn: Option<UnixNanos>,
+    places: Places,
     lane_names: Vec<&'static str>,
     /// Ends the parts that serve as long as lanes deliver.
     background: CancellationToken,
@@ -159,8 +159,7 @@ impl Sidecar {
             zone_offset_seconds,
             health: health.clone(),
         });
-        await_directory(&mut head, settings);
-        warn_of_own_log(settings);
+        let places = Places::looked_at(settings, &mut head);
         tracing::info!(service = %settings.service, lanes = ?lane_names, spans = %settings.spans.listen, "sidecar is up");
         Ok(Self {
             current: Current::new(settings, (logs, health), renewals, (&hub, &ledger)),
@@ -180,6 +179,7 @@ impl Sidecar {
             rest,
             newborn: claim.alive_until.is_none().then_some(listening),
             lane_names,
+            places,
             background: background.clone(),
             _claim: claim,
         })
@@ -290,8 +290,9 @@ impl Sidecar {
         }
     }
 
-    /// Everything is read: files that no lane needs any more are closed.
+    /// Everything is read: files that no lane needs any more are closed, and what is missing is said.
     fn level(&mut self) {
+        self.places.look(&mut self.head);
         let end = self.log.end();
         let passed = |lane: &&str| {
             self.log
@@ -307,10 +308,10 @@ impl Sidecar {
     /// Decides what can be decided, delivers what can be delivered, within the grace period.
     pub(crate) async fn finish(mut self) {
         let deadline = Instant::now() + *self.current.settings.shutdown_grace;
-        self.settle(deadline).await;
-        self.head.release(environment::now());
+        let all_read = self.settle(deadline).await;
         self.step();
-        let mut left = 0;
+        self.head.release(environment::now());
+        let mut left = self.head.held();
         if let Some(traces) = &self.traces {
             traces.hurry();
         }
@@ -327,18 +328,22 @@ impl Sidecar {
         if let Err(error) = self.spans.spool().sync() {
             tracing::warn!(%error, "spool cannot be synced");
         }
-        match left {
-            0 => tracing::info!("everything is delivered"),
-            left => tracing::warn!(
+        match (left, all_read) {
+            (0, true) => tracing::info!("everything is delivered"),
+            (left, true) => tracing::warn!(
                 left,
                 "not everything could be delivered; the next start goes on"
+            ),
+            (left, false) => tracing::warn!(
+                left,
+                "there was no time to read the logs to their end; the next start goes on, if they are there: a longer shutdown_grace would help"
             ),
         }
     }
 
     /// Reads on until the logs are at their end and lines that wait for evidence have waited, but no
-    /// longer than half of the grace period.
-    async fn settle(&mut self, deadline: Instant) {
+    /// longer than half of the grace period. Answers whether the logs are at their end.
+    async fn settle(&mut self, deadline: Instant) -> bool {
         let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let stop = CancellationToken::new();
         let timer = stop.clone();
@@ -346,22 +351,26 @@ impl Sidecar {
             tokio::time::sleep_until(until).await;
             timer.cancel();
         });
-        while !stop.is_cancelled() {
-            let event = tokio::select! {
+        let mut all_read = false;
+        self.tailer.look_again();
+        while !(stop.is_cancelled() || all_read && !self.head.is_busy()) {
+            let room = self.head.has_room() && self.log.has_room();
+            tokio::select! {
                 () = stop.cancelled() => break,
-                event = self.tailer.next(), if self.head.has_room() => event,
-                () = tokio::time::sleep(DECIDE_EVERY) => Event::Idle,
-            };
-            let idle = matches!(event, Event::Idle);
-            self.head.event(event, environment::now());
+                event = self.tailer.next(), if room => {
+                    all_read = matches!(event, Event::Idle);
+                    self.head.event(event, environment::now());
+                }
+                () = tokio::time::sleep(DECIDE_EVERY) => {}
+            }
             self.step();
             while let Ok(learned) = self.learned.try_recv() {
                 self.learn(learned);
             }
-            if idle && !self.head.is_busy() {
-                break;
-            }
+            // lanes deliver meanwhile
+            tokio::task::yield_now().await;
         }
+        all_read
     }
 }
 

@@ -361,6 +361,25 @@ impl Ledger {
         self.prune(now);
     }
 
+    /// Nothing more will come: lines that still wait get no claim, for the evidence that would show whose
+    /// they are may have been on its way; records that say it themselves get theirs. Requests that ended
+    /// are told of by the next [`Ledger::poll_requests`].
+    pub fn release(&mut self, decided: &mut dyn FnMut(Ticket, Verdict)) {
+        while let Some(line) = self.waiting.pop_front() {
+            let verdict = match line.what {
+                What::Own(record) => self.recorded(record),
+                What::Access(_) | What::Printed(_) => Verdict {
+                    rule: Rule::Timeout,
+                    ..Verdict::default()
+                },
+            };
+            decided(line.ticket, verdict);
+        }
+        for (due, ..) in &mut self.ended {
+            *due = 0;
+        }
+    }
+
     /// Notes of every request that everything is known about whether it came through the proxy.
     fn count_proxied(&mut self, now: UnixNanos) {
         while let Some((due, trace, span)) = self.ended.get(self.counted).copied() {

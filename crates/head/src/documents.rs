@@ -37,6 +37,8 @@ pub struct FileDocuments {
     joined: Vec<u8>,
     /// The file of the last entry: neighbours are nearly always of the same.
     last: Option<(FileIndex, Arc<FileEntry>, Arc<Constants>)>,
+    /// Lines that were lost with their file, and were not told of yet.
+    lost: Option<(FileIndex, u64)>,
 }
 
 impl FileDocuments {
@@ -59,6 +61,7 @@ impl FileDocuments {
             raw: Vec::new(),
             joined: Vec::new(),
             last: None,
+            lost: None,
         }
     }
 
@@ -144,6 +147,34 @@ impl FileDocuments {
         Ok((&self.record, text))
     }
 
+    /// Notes that a line was lost with its file.
+    fn lose(&mut self, file: FileIndex) {
+        match &mut self.lost {
+            Some((known, lines)) if *known == file => *lines += 1,
+            _ => {
+                self.tell_lost();
+                self.lost = Some((file, 1));
+            }
+        }
+    }
+
+    /// Tells of the lines that were lost: once for those of one file that come one after another.
+    fn tell_lost(&mut self) {
+        let Some((file, lines)) = self.lost.take() else {
+            return;
+        };
+        let file = self.log.file(file);
+        let (container, path) = file.as_ref().map_or(("", ""), |file| {
+            (file.container.as_str(), file.path.as_str())
+        });
+        tracing::error!(
+            lines,
+            container,
+            path,
+            "lines are lost: their log file was gone before they were delivered"
+        );
+    }
+
     fn request(&self, request: &RequestEntry, with: &mut dyn FnMut(&Document<'_>)) {
         let constants = self.origins.of(&request.container, 0);
         with(&Document {
@@ -172,7 +203,13 @@ impl Documents for FileDocuments {
         with: &mut dyn FnMut(&Document<'_>),
     ) -> Result<(), Lost> {
         match entry {
-            Entry::Line(line) => self.line(line, with),
+            Entry::Line(line) => {
+                let shown = self.line(line, with);
+                if shown == Err(SOURCE_GONE) {
+                    self.lose(line.first.file);
+                }
+                shown
+            }
             Entry::Request(request) => {
                 self.request(request, with);
                 Ok(())
@@ -181,6 +218,7 @@ impl Documents for FileDocuments {
     }
 
     fn idle(&mut self) {
+        self.tell_lost();
         self.raw = Vec::new();
         self.joined = Vec::new();
         self.record.scratch.shrink_to(KEEP_BYTES);

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 
-use correlate::{RequestEnded, Ticket as LedgerTicket};
+use correlate::{Ledger, RequestEnded, Ticket as LedgerTicket};
 use decode::{Decoder, FactBuf, Format, Framed, Framer, FramerSettings};
 use in_tail::{Chunk, ContainerIndex, ContainerInfo, EndReason, Event, FileEnded, FileOpened};
 use model::evidence::{AccessFacts, ProxySide};
@@ -52,6 +52,9 @@ pub struct Head {
     /// Files that are read now.
     open: HashMap<u32, FileKey>,
     readable: Readable,
+    health: Health,
+    /// When to try again to write the log, if that failed.
+    write_again: Option<UnixNanos>,
     /// Whether lines that need no verdict were taken and not written yet.
     shipped: bool,
     first_line: Option<UnixNanos>,
@@ -79,6 +82,10 @@ enum Role {
     Other,
 }
 
+/// The part of our health that stands for the state directory.
+const STATE: &str = "state";
+/// Pause before the log is written again after that failed, in nanoseconds.
+const WRITE_PAUSE: u64 = 1_000_000_000;
 /// Most lines that wait for a verdict at a time.
 pub const WAITING_MAX: usize = 32_768 + CHUNK_LINES;
 /// A chunk may bring so many lines.
@@ -122,7 +129,9 @@ impl Head {
             counting: parts.counting,
             flaws: parts.flaws,
             open: HashMap::new(),
-            readable: Readable::new(parts.health),
+            readable: Readable::new(parts.health.clone()),
+            health: parts.health,
+            write_again: None,
             shipped: false,
             first_line: None,
         }
@@ -131,6 +140,11 @@ impl Head {
     /// Says that `path` is not there (yet), or cannot be read.
     pub fn unreadable(&mut self, path: &Path, why: &str) {
         self.readable.fails(path, why);
+    }
+
+    /// Says that `path`, which was not there, is.
+    pub fn is_there(&mut self, path: &Path) {
+        self.readable.works(path);
     }
 
     /// Time of the first line of the service that was read.
@@ -447,12 +461,35 @@ impl Head {
     /// Takes the verdicts that are due and writes what is decided to the log.
     #[inline(never)]
     pub fn decide(&mut self, now: UnixNanos) {
+        self.verdicts(now, |ledger, decided| ledger.poll(now, decided));
+        self.drain(now);
+    }
+
+    /// Nothing more will be read: what waits for evidence or for lines waits no longer.
+    pub fn release(&mut self, now: UnixNanos) {
+        self.decide(now);
+        self.verdicts(now, |ledger, decided| ledger.release(decided));
+        self.counting.release(&mut self.log, &mut self.order, now);
+        self.drain(now);
+    }
+
+    /// Lines and requests that came in and are not in the log: no lane has them.
+    pub fn held(&self) -> u64 {
+        let buffered = self.log.sequence() - self.log.handle().end().sequence;
+        self.order.len() as u64 + buffered
+    }
+
+    fn verdicts(
+        &mut self,
+        now: UnixNanos,
+        ask: impl FnOnce(&mut Ledger, &mut dyn FnMut(LedgerTicket, Verdict)),
+    ) {
         let (asked, order, first) = (&mut self.asked, &mut self.order, &mut self.first_asked);
         let (counting, log) = (&mut self.counting, &mut self.log);
         let mut ended: Vec<RequestEnded> = Vec::new();
         {
             let mut ledger = self.ledger.lock();
-            ledger.poll(now, &mut |ticket, verdict| {
+            ask(&mut ledger, &mut |ticket, verdict| {
                 // the ledger answers in the order it was asked
                 debug_assert_eq!(ticket.0, *first);
                 *first += 1;
@@ -466,12 +503,6 @@ impl Head {
         for request in ended {
             counting.ended(request, now);
         }
-        self.drain(now);
-    }
-
-    /// Nothing more will be read: what waits for lines waits no longer.
-    pub fn release(&mut self, now: UnixNanos) {
-        self.counting.release(&mut self.log, &mut self.order, now);
     }
 
     fn drain(&mut self, now: UnixNanos) {
@@ -481,10 +512,24 @@ impl Head {
             .order
             .drain(&mut self.log)
             .and_then(|_| self.log.flush_tally());
-        if let Err(error) = written
-            && !matches!(error, pipeline::Error::Full)
-        {
-            tracing::error!(%error, "verdict log cannot be written");
+        match written {
+            Ok(()) => {
+                self.order.written();
+                if self.write_again.take().is_some() {
+                    self.health.clear(STATE);
+                }
+            }
+            // the log says so itself, and when there is room again
+            Err(pipeline::Error::Full) => {}
+            Err(error) => {
+                let why = net::chain(&error);
+                self.order.failed();
+                self.health.set(
+                    STATE,
+                    format!("verdict log cannot be written, lines wait: {why}"),
+                );
+                self.write_again = Some(now.plus(WRITE_PAUSE));
+            }
         }
     }
 
@@ -500,13 +545,15 @@ impl Head {
             self.ledger.lock().next_deadline(),
             self.counting.deadline(),
             shipped,
+            self.write_again,
         ];
         framers.chain(others.into_iter().flatten()).min()
     }
 
-    /// Whether lines wait for verdicts or for room.
+    /// Whether lines wait for their rest, for verdicts, or to be written.
     pub fn is_busy(&self) -> bool {
-        !self.order.is_empty()
+        let mut framers = self.containers.values().map(|follow| &follow.framer);
+        self.held() > 0 || framers.any(|framer| framer.next_deadline().is_some())
     }
 }
 

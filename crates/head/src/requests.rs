@@ -294,7 +294,7 @@ impl Requests {
     }
 
     /// Writes what there is room for; the rest is tried again when there is more.
-    pub(crate) fn drain(&mut self, order: &OrderQueue, log: &mut VerdictLog, now: UnixNanos) {
+    pub(crate) fn drain(&mut self, order: &mut OrderQueue, log: &mut VerdictLog, now: UnixNanos) {
         self.known.forget_before(now);
         self.parents.forget_before(now);
         while let Some(settled) = self.waiting.front() {

@@ -204,6 +204,11 @@ impl<D: Disk> Engine<D> {
         })
     }
 
+    /// The next time that there is nothing to read is told, even if nothing was read before.
+    pub(crate) const fn tell_idle(&mut self) {
+        self.busy = true;
+    }
+
     /// The bytes of the chunk that the last step named.
     pub(crate) fn bytes(&self, chunk: &ChunkStep) -> &[u8] {
         self.context.buffer.get(..chunk.bytes).unwrap_or_default()

@@ -88,6 +88,14 @@ impl Tailer {
         self.event(step)
     }
 
+    /// Looks at once for what was written meanwhile. [`Event::Idle`] says when all of it was handed
+    /// out, also if it was nothing.
+    pub fn look_again(&mut self) {
+        self.woken = Some(Hint::Names);
+        self.look();
+        self.engine.tell_idle();
+    }
+
     fn look(&mut self) {
         self.waiting = None;
         let names = self.woken.take() == Some(Hint::Names);

@@ -65,6 +65,8 @@ pub struct OrderQueue {
     queues: Vec<Queue>,
     lines: usize,
     lines_max: usize,
+    /// Lines and requests that were appended to the log's buffer, and are not known to be written.
+    unwritten: u64,
     metrics: HeadMetrics,
 }
 
@@ -90,6 +92,7 @@ impl OrderQueue {
             queues: Vec::new(),
             lines: 0,
             lines_max,
+            unwritten: 0,
             metrics,
         }
     }
@@ -143,7 +146,7 @@ impl OrderQueue {
             .iter_mut()
             .try_for_each(|queue| queue.drain(&mut self.lines, log));
         let count = before - self.lines;
-        self.metrics.logged.inc_by(count as u64);
+        self.unwritten += count as u64;
         self.gauge();
         drained.map(|()| count)
     }
@@ -153,11 +156,23 @@ impl OrderQueue {
     ///
     /// # Errors
     /// [`Error::Full`] or a failed write; nothing was appended or counted.
-    pub fn request(&self, log: &mut VerdictLog, request: &RequestEntry) -> Result<(), Error> {
+    pub fn request(&mut self, log: &mut VerdictLog, request: &RequestEntry) -> Result<(), Error> {
         log.append_request(request)?;
         self.metrics.read.inc();
-        self.metrics.logged.inc();
+        self.unwritten += 1;
         Ok(())
+    }
+
+    /// Everything that was appended is written.
+    pub fn written(&mut self) {
+        self.metrics
+            .logged
+            .inc_by(std::mem::take(&mut self.unwritten));
+    }
+
+    /// The log could not be written.
+    pub fn failed(&mut self) {
+        self.metrics.failed.inc();
     }
 
     /// Lines that wait, decided or not.

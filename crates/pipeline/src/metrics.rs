@@ -13,6 +13,7 @@ use crate::entry::Totals;
 pub struct Metrics {
     read: IntCounter,
     logged: IntCounter,
+    failed: IntCounter,
     waiting: IntGauge,
     records: IntCounterVec,
     dropped: IntCounterVec,
@@ -30,8 +31,10 @@ pub struct Metrics {
 pub struct HeadMetrics {
     /// Lines and requests given to the order queue.
     pub read: IntCounter,
-    /// Lines and requests appended to the verdict log.
+    /// Lines and requests written to the verdict log.
     pub logged: IntCounter,
+    /// How often the verdict log could not be written.
+    pub failed: IntCounter,
     /// Lines that wait for their verdict.
     pub waiting: IntGauge,
 }
@@ -89,7 +92,11 @@ impl Metrics {
             )?,
             logged: counter(
                 "emco_observer_head_logged_records_total",
-                "Lines and requests appended to the verdict log.",
+                "Lines and requests written to the verdict log.",
+            )?,
+            failed: counter(
+                "emco_observer_head_failed_writes_total",
+                "How often the verdict log could not be written; lines wait until it can.",
             )?,
             records: family(
                 "emco_observer_lane_records_total",
@@ -146,6 +153,7 @@ impl Metrics {
         HeadMetrics {
             read: self.read.clone(),
             logged: self.logged.clone(),
+            failed: self.failed.clone(),
             waiting: self.waiting.clone(),
         }
     }

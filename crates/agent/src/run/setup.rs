@@ -1,7 +1,7 @@
 //! What the settings say, as the parts of a sidecar want it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -103,17 +103,63 @@ pub(super) fn connect_hub(
     HubClient::spawn(client, metrics, stop.clone()).context("cannot use the hub's address")
 }
 
-/// A directory that is not there is waited for: kubelet makes it, or its path is wrong.
-pub(super) fn await_directory(head: &mut Head, settings: &Settings) {
-    let Some(directory) = settings.logs.pod_dir.as_deref() else {
-        return;
-    };
-    if !directory.try_exists().unwrap_or(true) {
-        let why = format!(
-            "log directory {} is not there: waiting for it; if it should be, see `logs.pod_dir` and the mount",
-            directory.display()
-        );
-        head.unreadable(directory, &why);
+/// Where logs should be, and are not always: kubelet makes the directory when it makes the container,
+/// and a service its file when it begins to write. Or the path is wrong.
+pub(super) struct Places(Vec<Place>);
+
+struct Place {
+    path: PathBuf,
+    kind: &'static str,
+    key: &'static str,
+    /// It was not there when it was looked for last.
+    missing: bool,
+    /// A file that was there may be away for a moment, while it is rotated.
+    may_go: bool,
+}
+
+impl Places {
+    /// Those that the settings name, looked at for the first time.
+    pub(super) fn looked_at(settings: &Settings, head: &mut Head) -> Self {
+        warn_of_own_log(settings);
+        let mut places = Self::new(settings);
+        places.look(head);
+        places
+    }
+
+    fn new(settings: &Settings) -> Self {
+        let place = |path: &PathBuf, kind, key, may_go| Place {
+            path: path.clone(),
+            kind,
+            key,
+            missing: false,
+            may_go,
+        };
+        let directory = settings.logs.pod_dir.iter();
+        let files = settings.logs.files.iter();
+        let directory = directory.map(|path| place(path, "log directory", "logs.pod_dir", false));
+        let files = files.map(|path| place(path, "log file", "logs.files", true));
+        Self(directory.chain(files).collect())
+    }
+
+    /// Looks whether they are there, and has `head` say so.
+    pub(super) fn look(&mut self, head: &mut Head) {
+        for place in &mut self.0 {
+            let missing = !place.path.try_exists().unwrap_or(true);
+            if missing && !place.missing {
+                let Place {
+                    path, kind, key, ..
+                } = place;
+                let path_said = path.display();
+                let why = format!(
+                    "{kind} {path_said} is not there: waiting for it; if it should be, see `{key}` and the mount"
+                );
+                head.unreadable(path, &why);
+            } else if place.missing && !missing {
+                head.is_there(&place.path);
+            }
+            place.missing = missing;
+        }
+        self.0.retain(|place| place.missing || !place.may_go);
     }
 }
 
@@ -149,7 +195,7 @@ pub(super) fn tail_settings(settings: &Settings) -> in_tail::Settings {
 }
 
 /// Somebody wants our own log followed; it would feed on itself.
-pub(super) fn warn_of_own_log(settings: &Settings) {
+fn warn_of_own_log(settings: &Settings) {
     let files = settings.logs.files.iter();
     for path in files.filter(|path| in_tail::is_own_output(path)) {
         tracing::warn!(path = %path.display(), "this file holds our own log and is not followed");

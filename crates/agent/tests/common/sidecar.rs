@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 
 use tempfile::TempDir;
@@ -205,6 +205,29 @@ impl Setup {
         sidecar.answering().await
     }
 
+    /// Starts it with a state directory that has room for so many bytes, and waits until it answers.
+    pub(crate) async fn start_on_a_small_disk(&self, bytes: u32) -> Sidecar {
+        let (config, state) = (self.write_settings(), self.state_dir());
+        std::fs::create_dir_all(&state).unwrap();
+        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let namespaces: &[&str] = if is_root {
+            &["--mount"]
+        } else {
+            &["--mount", "--user", "--map-root-user"]
+        };
+        // mounted where only the sidecar sees it, and gone with it
+        let mount = format!(
+            "mount -t tmpfs -o size={bytes} none '{}' && exec \"$@\"",
+            state.display()
+        );
+        let run = [
+            "/bin/sh", "-c", &mount, "sh", BINARY, "run", "--config", &config,
+        ];
+        self.spawn_as("unshare", &[namespaces, &run].concat())
+            .answering()
+            .await
+    }
+
     /// Starts it without waiting.
     pub(crate) fn spawn(&self) -> Sidecar {
         let config = self.write_settings();
@@ -295,6 +318,13 @@ impl Sidecar {
         let id = self.child.id().expect("it runs").to_string();
         let status = Command::new("kill").args([signal, &id]).status().await;
         assert!(status.unwrap().success());
+    }
+
+    /// A folder as it sees it.
+    pub(crate) fn inside(&self, folder: &Path) -> PathBuf {
+        let id = self.child.id().expect("it runs");
+        let inside = folder.strip_prefix("/").expect("an absolute path");
+        PathBuf::from(format!("/proc/{id}/root")).join(inside)
     }
 
     /// Waits for its end.

@@ -195,6 +195,60 @@ async fn a_stop_delivers_what_was_written_before_it() {
     );
 }
 
+/// Lines that still wait for evidence when half of the grace period is over go without a person.
+#[tokio::test]
+async fn a_stop_delivers_lines_that_would_wait_for_longer() {
+    let (forward, elastic) = (Receiver::start().await, Server::start().await);
+    let mut setup = Setup::new()
+        .forward(forward.address)
+        .elastic(elastic.address)
+        .with("shutdown_grace: 2s");
+    setup.wait = "20s";
+    let mut service = setup.service();
+    let mut sidecar = setup.start().await;
+    for line in 0..10 {
+        service.logrus(&format!("line {line}"));
+    }
+    let read = "emco_observer_head_read_records_total";
+    sidecar.counts(read, &[], 10).await;
+    sidecar.say_terminate().await;
+    assert!(sidecar.ended().await.success());
+    for store in [&forward.store, &elastic.store] {
+        store.has_exactly(&service.written).await;
+    }
+    for line in elastic.store.lines() {
+        assert_eq!(line["emco.attribution.rule"], "timeout", "{line}");
+        assert_eq!(line["emco.attribution.outcome"], "none", "{line}");
+    }
+    let log = sidecar.log();
+    assert!(log.contains("everything is delivered"), "{log}");
+}
+
+#[tokio::test]
+async fn a_stop_without_time_to_read_on_says_so() {
+    let forward = Receiver::start().await;
+    let setup = Setup::new()
+        .forward(forward.address)
+        .with("shutdown_grace: 1s");
+    let mut service = setup.service();
+    for line in 0..120_000 {
+        service.logrus(&format!("line {line}"));
+    }
+    let mut sidecar = setup.start().await;
+    sidecar.say_terminate().await;
+    assert!(sidecar.ended().await.success());
+    let (log, said) = (
+        sidecar.log(),
+        "there was no time to read the logs to their end",
+    );
+    assert!(
+        log.contains(said) && !log.contains("everything is delivered"),
+        "{log}"
+    );
+    let _next = setup.start().await;
+    forward.store.has_exactly(&service.written).await;
+}
+
 #[tokio::test]
 async fn a_stop_ends_in_time_where_a_destination_hangs_and_the_next_start_goes_on() {
     let (forward, elastic) = (Receiver::start().await, Server::start().await);

@@ -1,12 +1,12 @@
 //! Damaged, missing, locked and forbidden files.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::common::bulk::Server;
-use crate::common::forward::Receiver;
+use crate::common::forward::{Manner, Receiver};
 use crate::common::pod::{Container, now};
 use crate::common::requests::Request;
 use crate::common::sidecar::{Setup, Sidecar};
@@ -152,6 +152,105 @@ async fn a_log_directory_that_is_missing_is_waited_for() {
     sidecar.says(&["works again", "logs"]).await;
     assert_eq!(sidecar.health().await["status"], "ok");
     assert_eq!(sidecar.metric(degraded, &[]).await, 0);
+    // It may go later, too.
+    sidecar.is_level().await;
+    fs::remove_dir_all(&setup.pod.directory).unwrap();
+    let reason = until("its health says that the logs are gone", async || {
+        let health = sidecar.health().await;
+        health["reasons"][0]["reason"].as_str().map(str::to_owned)
+    });
+    let reason = reason.await;
+    assert!(reason.contains("is not there: waiting for it"), "{reason}");
+    let mut next = setup.service();
+    next.logrus("there it is again");
+    let written = [service.written, next.written].concat();
+    elastic.store.has_exactly(&written).await;
+    assert_eq!(sidecar.health().await["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_log_file_that_is_missing_is_waited_for() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().elastic(elastic.address);
+    let file = setup.folder.path().join("service.log");
+    let setup = setup.instead_of_pod(&format!("logs: {{files: [{}]}}", file.display()));
+    let sidecar = setup.start().await;
+    let health = sidecar.health().await;
+    assert_eq!(health["reasons"][0]["part"], "logs", "{health}");
+    let reason = health["reasons"][0]["reason"].as_str().unwrap();
+    let said = "service.log is not there: waiting for it";
+    assert!(reason.contains(said), "{reason}");
+    fs::write(&file, "the first line\n").unwrap();
+    elastic.store.arrived_lines(1).await;
+    until("its health is well", async || {
+        (sidecar.health().await["status"] == "ok").then_some(())
+    })
+    .await;
+}
+
+/// Nobody took the lines, the sidecar died, and with its pod the files went.
+#[tokio::test]
+async fn lines_whose_file_is_gone_are_counted_and_told_of() {
+    let forward = Receiver::start().await;
+    forward.behave(Manner::Silent);
+    let setup = Setup::new().forward(forward.address);
+    let mut service = setup.service();
+    let sidecar = setup.start().await;
+    for line in 0..50 {
+        service.logrus(&format!("line {line}"));
+    }
+    let logged = "emco_observer_head_logged_records_total";
+    sidecar.counts(logged, &[], 50).await;
+    sidecar.kill().await;
+    fs::remove_dir_all(&setup.pod.directory).unwrap();
+    forward.behave(Manner::Sound);
+    let sidecar = setup.start().await;
+    let dropped = "emco_observer_lane_dropped_records_total";
+    let gone = ["lane=\"forward\"", "reason=\"source_gone\""];
+    sidecar.counts(dropped, &gone, 50).await;
+    let said = "lines are lost: their log file was gone before they were delivered";
+    sidecar.says(&[said, "\"lines\":50", "orchestrator"]).await;
+    assert_eq!(forward.store.line_ids().len(), 0);
+}
+
+/// The disk of the state directory is full, and has room again while the service says nothing.
+#[tokio::test]
+async fn a_full_disk_makes_lines_wait_and_says_so() {
+    let elastic = Server::start().await;
+    let setup = Setup::new()
+        .elastic(elastic.address)
+        .with("shutdown_grace: 2s");
+    let mut service = setup.service();
+    service.logrus("while there is room");
+    let sidecar = setup.start_on_a_small_disk(1 << 20).await;
+    elastic.store.has_exactly(&service.written).await;
+    sidecar.is_level().await;
+    let filler = sidecar.inside(&setup.state_dir()).join("filler");
+    let fill = |service: &mut Container| {
+        let mut file = File::create(&filler).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        for line in 0..2_000 {
+            service.logrus(&format!("line {line} while there is none"));
+        }
+    };
+    fill(&mut service);
+    let failed = "emco_observer_head_failed_writes_total";
+    is_degraded(&sidecar, "No space left on device").await;
+    sidecar.counts(failed, &[], 1).await;
+    let logged = "emco_observer_head_logged_records_total";
+    let behind = sidecar.metric(logged, &[]).await;
+    assert!(behind < service.written.len() as u64, "{behind} are logged");
+    fs::remove_file(&filler).unwrap();
+    elastic.store.has_exactly(&service.written).await;
+    sidecar.says(&["works again", "state"]).await;
+    sidecar.is_level().await;
+    fill(&mut service);
+    is_degraded(&sidecar, "verdict log cannot be written, lines wait").await;
+    let mut sidecar = sidecar;
+    sidecar.say_terminate().await;
+    assert!(sidecar.ended().await.success());
+    let said = "not everything could be delivered; the next start goes on";
+    assert!(sidecar.log().contains(said), "{}", sidecar.log());
 }
 
 #[tokio::test]

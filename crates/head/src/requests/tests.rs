@@ -64,11 +64,11 @@ fn told(dir: &std::path::Path, requests: &[RequestEnded]) -> usize {
     let registry = Registry::new();
     let (mut log, mut known) = opened(dir, &registry);
     let sequence = log.sequence();
-    let order = OrderQueue::new(8, Metrics::new(&registry).unwrap().head(sequence));
+    let mut order = OrderQueue::new(8, Metrics::new(&registry).unwrap().head(sequence));
     for request in requests {
         known.ended(request.clone(), T0);
     }
-    known.drain(&order, &mut log, T0);
+    known.drain(&mut order, &mut log, T0);
     log.flush().unwrap();
     let mut documents = 0;
     log.recent(UnixNanos(0), |_| documents += 1).unwrap();
@@ -182,7 +182,7 @@ fn requests_that_find_no_room_are_bounded_and_counted_all_the_same() {
     };
     let (mut log, mut known) = opened_with(dir.path(), &registry, limits);
     let head = Metrics::new(&registry).unwrap().head(log.sequence());
-    let order = OrderQueue::new(8, head);
+    let mut order = OrderQueue::new(8, head);
     let told = WAITING_MAX * 2;
     for number in 0..told {
         let mut request = ended(1, 1);
@@ -190,15 +190,15 @@ fn requests_that_find_no_room_are_bounded_and_counted_all_the_same() {
         request.summary.path = "InstallApp".to_owned();
         known.ended(request, T0);
         if number % 64 == 0 {
-            known.drain(&order, &mut log, T0);
+            known.drain(&mut order, &mut log, T0);
         }
     }
-    known.drain(&order, &mut log, T0);
+    known.drain(&mut order, &mut log, T0);
     assert_eq!(known.waiting.len(), WAITING_MAX, "the log is full");
     let mut long = ended(2, 2);
     long.summary.path = "x".repeat(WAITING_BYTES_MAX);
     known.ended(long, T0);
-    known.drain(&order, &mut log, T0);
+    known.drain(&mut order, &mut log, T0);
     assert!(known.waiting_bytes <= WAITING_BYTES_MAX);
     let in_log = usize::try_from(log.sequence()).unwrap();
     let dropped = told + 1 - in_log - WAITING_MAX;
