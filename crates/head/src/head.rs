@@ -508,13 +508,8 @@ impl Head {
     fn drain(&mut self, now: UnixNanos) {
         self.shipped = false;
         self.counting.drain(&mut self.log, &mut self.order, now);
-        let written = self
-            .order
-            .drain(&mut self.log)
-            .and_then(|_| self.log.flush_tally());
-        match written {
+        match self.order.write(&mut self.log) {
             Ok(()) => {
-                self.order.written();
                 if self.write_again.take().is_some() {
                     self.health.clear(STATE);
                 }
@@ -523,7 +518,6 @@ impl Head {
             Err(pipeline::Error::Full) => {}
             Err(error) => {
                 let why = net::chain(&error);
-                self.order.failed();
                 self.health.set(
                     STATE,
                     format!("verdict log cannot be written, lines wait: {why}"),

@@ -163,16 +163,22 @@ impl OrderQueue {
         Ok(())
     }
 
-    /// Everything that was appended is written.
-    pub fn written(&mut self) {
-        self.metrics
-            .logged
-            .inc_by(std::mem::take(&mut self.unwritten));
-    }
-
-    /// The log could not be written.
-    pub fn failed(&mut self) {
-        self.metrics.failed.inc();
+    /// Drains the queue and writes the log, with the numbers of its tally.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or a failed write, which is counted; what was not written stays in the queue or in
+    /// the log's buffer.
+    pub fn write(&mut self, log: &mut VerdictLog) -> Result<(), Error> {
+        let written = self.drain(log).and_then(|_| log.flush_tally());
+        match &written {
+            Ok(()) => {
+                let logged = std::mem::take(&mut self.unwritten);
+                self.metrics.logged.inc_by(logged);
+            }
+            Err(Error::Full) => {}
+            Err(_) => self.metrics.failed.inc(),
+        }
+        written
     }
 
     /// Lines that wait, decided or not.

@@ -194,8 +194,7 @@ impl Bench {
             order.offer_decided(Container(0), line).unwrap();
             self.appended += 1;
         }
-        order.drain(&mut self.log).unwrap();
-        self.log.flush().unwrap();
+        order.write(&mut self.log).unwrap();
     }
 
     fn lane(&self, dir: &Path, manner: Manner, gone: bool) -> LaneHandle {
