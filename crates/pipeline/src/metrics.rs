@@ -161,6 +161,10 @@ impl Metrics {
     /// The counters of the lane called `name`.
     pub fn lane(&self, name: &str) -> LaneMetrics {
         let label = &[name];
+        // on the page from the beginning: who watches for losses sees that there are none
+        for reason in ["source_gone", "log_damaged"] {
+            self.dropped.with_label_values(&[name, reason]);
+        }
         LaneMetrics {
             name: name.to_owned(),
             in_flight: self.in_flight.with_label_values(label),
