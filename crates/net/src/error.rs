@@ -50,6 +50,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// One of the two files that say who we are is not named.
+    #[error("cert_file and key_file go together: set {missing} beside {path}")]
+    TlsHalf {
+        /// The file that is named.
+        path: PathBuf,
+        /// The setting that is not.
+        missing: &'static str,
+    },
     /// The settings for TLS contradict themselves.
     #[error("setting up TLS")]
     TlsSetup(#[source] rustls::Error),
@@ -107,7 +115,7 @@ impl Error {
             Self::Connect { .. } | Self::Exchange { connect: true, .. } => "connect",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
-            Self::TlsFile { .. } | Self::NoRoots => "tls_files",
+            Self::TlsFile { .. } | Self::TlsHalf { .. } | Self::NoRoots => "tls_files",
             Self::Exchange { connect: false, .. } => "closed",
             Self::BodyTooLong { .. } => "body_too_long",
             Self::Body(_) => "body",

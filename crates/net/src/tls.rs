@@ -123,10 +123,8 @@ fn load(settings: &TlsSettings) -> Result<ClientConfig, Error> {
             .with_client_auth_cert(certificates(cert)?, private_key(key)?)
             .map_err(Error::TlsSetup),
         (None, None) => Ok(builder.with_no_client_auth()),
-        (Some(path), None) | (None, Some(path)) => Err(Error::TlsFile {
-            path: path.clone(),
-            problem: "cert_file and key_file go together".to_owned(),
-        }),
+        (Some(path), None) => Err(half(path, "key_file")),
+        (None, Some(path)) => Err(half(path, "cert_file")),
     }
 }
 
@@ -169,6 +167,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
         .map_err(|error| bad(path, &error))?;
     Ok(bytes)
+}
+
+fn half(path: &Path, missing: &'static str) -> Error {
+    Error::TlsHalf {
+        path: path.to_owned(),
+        missing,
+    }
 }
 
 fn bad(path: &Path, problem: &impl ToString) -> Error {

@@ -209,5 +209,9 @@ fn files_that_cannot_be_used_are_named() {
         ..settings(&ca_file)
     };
     let error = TlsClient::new(half).config().unwrap_err().to_string();
-    assert!(error.contains("go together"), "{error}");
+    let expected = format!(
+        "cert_file and key_file go together: set key_file beside {}",
+        ca_file.display()
+    );
+    assert_eq!(error, expected);
 }
