@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{Arguments, Command, Configuration};
-use crate::configuration::{Mistakes, Sources, Variables};
+use crate::configuration::{Mistakes, Sources, UnknownService, Variables};
 use crate::environment;
 use crate::process;
 
@@ -23,7 +23,10 @@ pub(crate) fn execute(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Run(configuration) => start(configuration),
         Command::Check(configuration) => match sources(configuration).load() {
-            Ok(_) => {
+            Ok(settings) => {
+                if let Some(unknown) = UnknownService::find(&settings.service) {
+                    say_warning(&unknown);
+                }
                 say("settings are fine");
                 ExitCode::SUCCESS
             }
@@ -97,6 +100,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn say_mistakes(mistakes: &Mistakes) {
     drop(writeln!(std::io::stderr(), "{mistakes}"));
+}
+
+fn say_warning(warning: &dyn std::fmt::Display) {
+    drop(writeln!(std::io::stderr(), "warning: {warning}"));
 }
 
 fn say_error(error: &dyn std::fmt::Display) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Page;
 use crate::claim::Claim;
-use crate::configuration::{Changes, Loaded, Sources};
+use crate::configuration::{Changes, Loaded, Sources, UnknownService};
 use crate::environment;
 use crate::run::Sidecar;
 
@@ -22,6 +22,10 @@ pub(crate) fn run(sources: Sources, first: &Loaded) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let service = first.as_ref().map(|settings| settings.service.as_str());
+    if let Some(unknown) = service.ok().and_then(UnknownService::find) {
+        unknown.warn();
+    }
     let result = runtime.block_on(serve(sources, &logs));
     runtime.shutdown_timeout(Duration::from_secs(1));
     logs.flush();

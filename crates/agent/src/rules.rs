@@ -4,6 +4,8 @@
     reason = "garde hands its context over by reference"
 )]
 
+use std::path::Path;
+
 use net::{Endpoint, Scheme};
 
 /// Levels of our own log.
@@ -48,4 +50,45 @@ pub(crate) fn http_url(text: &str, _: &()) -> garde::Result {
             "has to begin with http:// or https://, such as http://elasticsearch:9200",
         )),
     }
+}
+
+/// A text that says something.
+pub(crate) fn filled(text: &str, _: &()) -> garde::Result {
+    let says = !text.trim().is_empty();
+    says.then_some(())
+        .ok_or_else(|| garde::Error::new("is empty; say something, or leave it out"))
+}
+
+/// A directory of our own.
+pub(crate) fn directory(path: &Path, _: &()) -> garde::Result {
+    let says = !path.as_os_str().is_empty();
+    says.then_some(()).ok_or_else(|| {
+        garde::Error::new("is empty; name a directory, such as /var/lib/emco-observer")
+    })
+}
+
+/// The whole path of one file, which may come later.
+pub(crate) fn log_file(path: &Path, _: &()) -> garde::Result {
+    let text = path.to_string_lossy();
+    if text.is_empty() {
+        return Err(garde::Error::new(
+            "is empty; write the whole path of a log file, such as /var/log/emco/clm.log",
+        ));
+    }
+    if let Some(sign) = text.chars().find(|sign| matches!(sign, '*' | '?' | '[')) {
+        return Err(garde::Error::new(format_args!(
+            "has a {sign}, but patterns are not expanded: name each file; its rotated siblings are found without being named"
+        )));
+    }
+    if !path.is_absolute() {
+        return Err(garde::Error::new(format_args!(
+            "is {text:?}, but has to be a whole path that begins with /, such as /var/log/emco/clm.log"
+        )));
+    }
+    if path.is_dir() {
+        return Err(garde::Error::new(
+            "is a directory; name the files in it, or set `logs.pod_dir` if it is a pod's log directory",
+        ));
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use garde::Validate;
 use serde::Deserialize;
 
-use crate::rules::{endpoint, forward_address, http_url, log_filter};
+use crate::rules::{directory, endpoint, filled, forward_address, http_url, log_file, log_filter};
 use crate::units::Time;
 
 /// Everything an operator can say.
@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     #[garde(skip)]
     pub(crate) service: String,
     /// Directory for spool, verdict log and checkpoints. No two sidecars share one.
-    #[garde(skip)]
+    #[garde(custom(directory))]
     pub(crate) state_dir: PathBuf,
     /// What is followed.
     #[garde(dive)]
@@ -60,8 +60,9 @@ pub(crate) struct Logs {
     /// `/var/log/pods/emco_clm-0_5c3e`.
     #[garde(skip)]
     pub(crate) pod_dir: Option<PathBuf>,
-    /// Plain files, each with its rotated siblings. E.g. `/var/log/emco/clm.log`.
-    #[garde(skip)]
+    /// Plain files, each with its rotated siblings; whole paths, no patterns. E.g.
+    /// `/var/log/emco/clm.log`.
+    #[garde(inner(custom(log_file)))]
     pub(crate) files: Vec<PathBuf>,
     /// Container whose lines are Envoy's access log.
     #[garde(skip)]
@@ -153,13 +154,13 @@ pub(crate) struct Forward {
     #[garde(custom(forward_address))]
     pub(crate) address: String,
     /// Tag of every message; `emco.logs` unless said.
-    #[garde(skip)]
+    #[garde(inner(custom(filled)))]
     pub(crate) tag: Option<String>,
     /// File with the shared key; read again for every connection. E.g. `/etc/fluentd/key`.
     #[garde(skip)]
     pub(crate) shared_key_file: Option<PathBuf>,
     /// User name, where the receiver wants one. E.g. `emco`.
-    #[garde(skip)]
+    #[garde(inner(custom(filled)))]
     pub(crate) username: Option<String>,
     /// File with that user's password; read again for every connection. E.g.
     /// `/etc/fluentd/password`.
@@ -190,7 +191,7 @@ pub(crate) struct Elastic {
     #[garde(skip)]
     pub(crate) index_prefix: Option<String>,
     /// User name. E.g. `emco`.
-    #[garde(skip)]
+    #[garde(inner(custom(filled)))]
     pub(crate) username: Option<String>,
     /// File with that user's password; read again for every request. E.g.
     /// `/etc/elastic/password`.
@@ -217,7 +218,7 @@ pub(crate) struct Elastic {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Otlp {
-    /// `http(s)://host[:port][/path]`; `/v1/traces` is appended. E.g. `http://jaeger:4318`.
+    /// `http(s)://host[:port][/path]`; `/v1/traces` is appended. E.g. `https://jaeger:4318`.
     #[garde(custom(http_url))]
     pub(crate) url: String,
     /// Most spans of one request; `256` unless said.

@@ -18,7 +18,7 @@
 use memchr::arch::all::{is_equal, is_prefix};
 use model::line::{NameKey, Site};
 
-use crate::sections::section;
+use crate::sections::{section, services};
 
 /// A set of entry points of one service.
 pub type Entries = u128;
@@ -105,6 +105,11 @@ pub struct CallMap {
 pub type PathName<'a> = (&'static str, &'a str);
 
 impl CallMap {
+    /// The services that have a map, in order of their names; nothing is read for this.
+    pub fn services() -> impl Iterator<Item = &'static str> {
+        services()
+    }
+
     /// The map of `service` (EMCO's chart name, e.g. `orchestrator`); `None` if the table has none.
     pub fn of(service: &str) -> Option<Self> {
         let section = section(service)?;
@@ -368,6 +373,7 @@ mod tests {
             if let Some(service) = line.strip_prefix("service\t") {
                 let map = CallMap::of(service).unwrap();
                 assert!(CallMap::of(&format!("{service}-")).is_none());
+                assert!(CallMap::services().any(|known| known == service));
                 assert!(map.entries.len() <= 128, "{service}");
                 assert!(!map.sites.is_empty() && map.roots.len() <= 64, "{service}");
             }

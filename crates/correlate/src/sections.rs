@@ -11,6 +11,11 @@ const SECTIONS: &[(&str, &[u8], usize)] = &include!(concat!(env!("OUT_DIR"), "/s
 /// Texts that were asked for: a process asks for one, tests for all.
 static OPEN: LazyLock<Mutex<BTreeMap<&str, &str>>> = LazyLock::new(Mutex::default);
 
+/// The services that the table knows, in order of their names.
+pub(crate) fn services() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().map(|(name, _, _)| *name)
+}
+
 /// What the table says about `service`: its name in the first line, then one record a line.
 pub(crate) fn section(service: &str) -> Option<&'static str> {
     let at = SECTIONS

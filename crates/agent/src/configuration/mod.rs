@@ -7,6 +7,8 @@
 //! ```
 
 mod changes;
+mod conflicts;
+mod doubts;
 mod mistakes;
 mod reader;
 mod tree;
@@ -24,10 +26,12 @@ use in_tail::PodIdentity;
 
 use crate::lanes;
 use crate::settings::{Admin, Settings};
+use conflicts::Conflict;
 use mistakes::Mistake;
 use tree::Origin;
 
 pub(crate) use changes::{Change, Changes};
+pub(crate) use doubts::UnknownService;
 pub(crate) use mistakes::Mistakes;
 pub(crate) use variables::Variables;
 
@@ -102,6 +106,11 @@ impl Sources {
         for (path, what) in self.missing(&settings) {
             if !is_suspect(path) {
                 report.add_text(path, what);
+            }
+        }
+        for conflict in conflicts::find(&settings) {
+            if !conflict.paths.iter().any(|path| is_suspect(path)) {
+                report.add_conflict(conflict);
             }
         }
         if report.mistakes.is_empty() {
@@ -180,6 +189,15 @@ impl Report {
             format!("`{path}` is {problem}")
         };
         self.add_text(path, what);
+    }
+
+    fn add_conflict(&mut self, conflict: Conflict) {
+        let said = conflict
+            .paths
+            .iter()
+            .find(|path| !matches!(self.origins.get(*path), None | Some(Origin::Nowhere)));
+        let at = said.or(conflict.paths.first()).cloned().unwrap_or_default();
+        self.add_text(&at, conflict.what);
     }
 
     fn add_text(&mut self, path: &str, what: String) {

@@ -74,6 +74,13 @@ fn not_yaml(error: &serde_saphyr::Error) -> Mistake {
     let origin = error
         .location()
         .map_or(Origin::Nowhere, |location| Origin::File(place(location)));
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        let key = key
+            .as_deref()
+            .map_or_else(String::new, |key| format!(" `{key}`"));
+        let what = format!("the key{key} stands here for the second time; keep one of the two");
+        return Mistake::new(String::new(), origin, what);
+    }
     let text = error.to_string();
     // the place is said by ourselves
     let what = text.split(" at line ").next().unwrap_or(&text);
@@ -254,13 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_is_said_with_its_place() {
-        for (text, line) in [
-            ("a: [\n", 1),
-            ("a: 1\na: 2\n", 2),
-            ("a: \"x\nb: 1\n", 1),
-            ("a: b: c", 1),
+    fn a_key_that_stands_there_twice_is_named_with_its_place() {
+        for (text, line, column, key) in [
+            ("a: 1\na: 2\n", 2, 1, "a"),
+            ("x:\n  b: 1\n  c: 1\n  b: 1", 4, 3, "b"),
         ] {
+            let mistake = parse(text).unwrap_err();
+            assert!(
+                matches!(mistake.origin, Origin::File(at) if (at.line, at.column) == (line, column)),
+                "{mistake:?}"
+            );
+            let expected =
+                format!("the key `{key}` stands here for the second time; keep one of the two");
+            assert_eq!(mistake.what, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_said_with_its_place() {
+        for (text, line) in [("a: [\n", 1), ("a: \"x\nb: 1\n", 1), ("a: b: c", 1)] {
             let mistake = parse(text).unwrap_err();
             let Origin::File(place) = mistake.origin else {
                 panic!("{mistake:?}")

@@ -90,6 +90,22 @@ async fn check() {
             good.replace("{forward: {address: \"127.0.0.1:24224\"}}", "{}"),
         ),
         ("check_no_service", good.replace("service: clm", "")),
+        (
+            "check_unknown_service",
+            good.replace("service: clm", "service: Orchestratr"),
+        ),
+        (
+            "check_a_pattern",
+            good.replace(
+                "pod_dir: /var/log/pods/emco_clm-1_u",
+                "files: [/var/log/*.log]",
+            ),
+        ),
+        (
+            "check_one_port_for_two",
+            format!("{good}admin: {{listen: \"127.0.0.1:9411\"}}\n"),
+        ),
+        ("check_a_key_twice", format!("{good}service: dcm\n")),
     ] {
         let output = setup.run_to_end(&["check", "--config", &file(&text)]).await;
         insta::assert_snapshot!(name, shown(&output, &setup));

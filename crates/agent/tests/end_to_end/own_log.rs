@@ -153,3 +153,24 @@ async fn our_own_lines_make_no_more_of_themselves() {
     }
     assert!(forward.store.saw("sidecar is up"), "it was carried");
 }
+
+/// EMCO may get new services: ours runs beside one that it does not know, and says so once.
+#[tokio::test]
+async fn a_service_that_the_call_map_does_not_know_is_said_once() {
+    let elastic = Server::start().await;
+    let setup = Setup::new().beside("orchestratr").elastic(elastic.address);
+    setup.service().logrus("there is something to follow");
+    let sidecar = setup.start().await;
+    elastic.store.arrived_lines(1).await;
+    let log = sidecar.log();
+    let said: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("the call map does not know this service"))
+        .collect();
+    assert_eq!(said.len(), 1, "{log}");
+    assert!(
+        said[0].contains("WARN") && said[0].contains("\"orchestrator\""),
+        "{said:?}"
+    );
+    assert!(sidecar.terminate().await.success());
+}
