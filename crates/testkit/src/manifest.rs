@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 /// Longest text a manifest quotes, in bytes; longer ones are cut at a character border.
-pub const TEXT_MAX: usize = 512;
+pub const TEXT_MAX: usize = 256 << 10;
 
 /// One line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

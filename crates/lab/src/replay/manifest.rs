@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::pods::Pod;
 
 /// Longest text that is quoted, in bytes.
-const TEXT_MAX: usize = 512;
+const TEXT_MAX: usize = 256 << 10;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// One line.

@@ -15,10 +15,12 @@
 //! records that follow in the same stream of the same container, where lines of their own may stand
 //! between them.
 //!
-//! What a document's message may be: the `msg` of a JSON line, the whole text, the request of a line in
-//! Common Log Format, the text behind the time of Go's `log` or behind klog's header, or, for a JSON
-//! object that begins in the middle of a line, a part of the text. What becomes of a broken JSON object
-//! is not judged by content.
+//! Content is the whole of it: a document's message is the one that its line's dialect allows (the table
+//! in `message.rs`), from its first character to its last but for blanks at the end, and
+//! `error.stack_trace` the whole text. Where secrets were masked, what stands around them is compared.
+//! Texts too long for the manifest are compared by digest, else by their beginning and length.
+
+mod message;
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,10 +34,10 @@ pub const SAMPLES_MAX: usize = 20;
 
 /// Lines of their own that may stand between two lines of one record.
 const BETWEEN_MAX: usize = 256;
-/// Length of `2006/01/02 15:04:05 `.
-const GO_LOG_DATE_BYTES: usize = 20;
-/// How much of a message that stands in a text too long to be quoted is looked for.
+/// How much of the message of a text too long to be quoted is looked for in what is quoted.
 const PART_BYTES: usize = 64;
+/// More is not left out before the message of such a text.
+const HEAD_BYTES_MAX: usize = 256;
 
 /// What became of the lines in one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,12 +206,18 @@ impl<'a> Lane<'a> {
             return;
         };
         // A proxy's line is a set of fields; what its message says is nobody's promise.
-        if record.kind != Kind::Line || line.masked {
+        if record.kind != Kind::Line {
             return;
         }
-        let whole = line.stack_trace.as_ref().unwrap_or(&line.message);
-        let same = is_same(record, &line.message) && !whole.contains('\n');
-        if !same && !is_same(record, whole) && !self.join(index, record, whole) {
+        let (message, mask) = (&line.message, line.masked);
+        let same = says(record, message, mask);
+        let same = match &line.stack_trace {
+            Some(whole) => {
+                same && (is_text(record, whole, mask) || self.join(index, record, whole, mask))
+            }
+            None => same || self.join(index, record, message, mask),
+        };
+        if !same {
             self.report.altered += 1;
             self.set(index, Fate::Altered);
             self.sample(format!("{} differs: {:.80}", line.id, line.message));
@@ -218,14 +226,14 @@ impl<'a> Lane<'a> {
 
     /// Matches the lines of a joined document with the records they came from; answers whether all
     /// of them were found.
-    fn join(&mut self, first: usize, record: &Record, text: &str) -> bool {
+    fn join(&mut self, first: usize, record: &Record, text: &str, mask: bool) -> bool {
         let mut lines = text.split('\n');
-        if !lines.next().is_some_and(|line| is_same(record, line)) {
+        if !lines.next().is_some_and(|line| is_text(record, line, mask)) {
             return false;
         }
         let mut at = first;
         for line in lines {
-            let Some(next) = self.find_next(at, line) else {
+            let Some(next) = self.find_next(at, line, mask) else {
                 return false;
             };
             self.set(next, Fate::Joined);
@@ -235,14 +243,13 @@ impl<'a> Lane<'a> {
     }
 
     /// The nearest record after `at` in its stream that says `line` and has not arrived.
-    fn find_next(&self, at: usize, line: &str) -> Option<usize> {
-        let digest = digest(line.as_bytes());
+    fn find_next(&self, at: usize, line: &str, mask: bool) -> Option<usize> {
         let follow = |at: &usize| self.next.get(*at).copied().flatten();
         std::iter::successors(follow(&at), follow)
             .take(BETWEEN_MAX)
             .find(|next| {
                 let record = self.expected.get(*next);
-                let says = record.is_some_and(|record| record.text_digest == digest);
+                let says = record.is_some_and(|record| is_text(record, line, mask));
                 says && self.fate(*next) == Fate::Missing
             })
     }
@@ -272,47 +279,46 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Digests of what a document's message may be, as far as the record tells.
+/// Digests by which a record's content is known again, whatever its id.
 fn contents(record: &Record) -> Vec<String> {
     let mut contents = vec![record.text_digest.clone()];
     contents.extend(record.message_digest.clone());
-    if record.message_digest.is_none() && record.text.len() < TEXT_MAX {
-        let text = record.text.as_str();
-        let parts = [
-            text.split('"').nth(1),
-            text.get(GO_LOG_DATE_BYTES..),
-            text.split_once("] ").map(|(_, rest)| rest),
-        ];
-        let parts = parts.into_iter().flatten().map(str::trim);
-        contents.extend(
-            parts
-                .filter(|part| !part.is_empty())
-                .map(|part| digest(part.as_bytes())),
-        );
+    if !is_cut(record) {
+        contents.push(digest(message::message(&record.text).as_bytes()));
     }
     contents
 }
 
-/// Whether `message` is what `record` says.
-fn is_same(record: &Record, message: &str) -> bool {
-    let digest = digest(message.as_bytes());
-    if record.text_digest == digest || record.message_digest.is_some() {
+/// Whether the manifest may not have the whole text: it is cut at a character.
+const fn is_cut(record: &Record) -> bool {
+    record.text.len() + 3 >= TEXT_MAX
+}
+
+/// Whether `shown` is the message of `record`.
+fn says(record: &Record, shown: &str, mask: bool) -> bool {
+    if is_cut(record) {
+        return is_long(record, shown, mask);
+    }
+    message::is_shown(&message::message(&record.text), shown, mask)
+}
+
+/// Whether `shown` is the whole text of `record`.
+fn is_text(record: &Record, shown: &str, mask: bool) -> bool {
+    if is_cut(record) {
+        return is_long(record, shown, mask);
+    }
+    message::is_shown(&record.text, shown, mask)
+}
+
+/// Whether `shown` may be the message of a text of which only the beginning is known.
+fn is_long(record: &Record, shown: &str, mask: bool) -> bool {
+    let digest = digest(shown.as_bytes());
+    if record.text_digest == digest || record.message_digest.is_some() && !mask {
         return record.text_digest == digest || record.message_digest.as_ref() == Some(&digest);
     }
-    if contents(record).contains(&digest) {
-        return true;
-    }
-    let (text, message) = (record.text.trim(), message.trim());
-    if message.is_empty() || text.is_empty() {
-        return text.is_empty() && message.is_empty();
-    }
-    let part = if record.text.len() < TEXT_MAX {
-        message
-    } else {
-        message.get(..PART_BYTES).unwrap_or(message)
-    };
-    let escaped = serde_json::to_string(part).unwrap_or_default();
-    text.contains(part) || text.contains(escaped.trim_matches('"')) || text.starts_with('{')
+    let is_whole = mask || shown.len() + HEAD_BYTES_MAX >= record.text.len();
+    let part = shown.get(..PART_BYTES).unwrap_or(shown);
+    is_whole && (mask || record.text.contains(part))
 }
 
 #[cfg(test)]

@@ -120,9 +120,11 @@ fn deliver(lane: &mut Lane<'_>, service: &str, container: &Path, uid: &str) {
 
 /// Replays a recording and decodes what was written.
 async fn judge(corpus: &Path, out: &Path) -> Report {
-    play(args(corpus, out), CancellationToken::new())
-        .await
-        .unwrap();
+    let args = Args {
+        speed: 100_000.0,
+        ..args(corpus, out)
+    };
+    play(args, CancellationToken::new()).await.unwrap();
     let expected = manifest(out);
     let mut lane = Lane::new(&expected);
     for pod in expected.pods() {
@@ -186,4 +188,51 @@ async fn rare_lines_are_decoded_line_for_line() {
         report.is_clean() && report.lines.delivered == report.lines.written,
         "{report:?}"
     );
+}
+
+/// Where the recordings of real output are, if they are beside the repository.
+fn recordings() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    folder
+        .join("README.md")
+        .try_exists()
+        .unwrap_or(false)
+        .then_some(folder)
+}
+
+/// Judges one of the recordings; there is nothing to judge where there are none.
+async fn judge_recording(name: &str) {
+    let Some(folder) = recordings() else {
+        eprintln!("SKIPPED: there are no recordings");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let report = judge(&folder.join(name), dir.path()).await;
+    assert!(
+        report.is_clean() && report.lines.delivered == report.lines.written,
+        "{report:#?}"
+    );
+    assert!(report.lines.written > 500, "{report:?}");
+}
+
+/// The oracle does not cry wolf on anything that EMCO was seen to print.
+macro_rules! recorded {
+    ($($test:ident $name:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            judge_recording($name).await;
+        })*
+    };
+}
+
+recorded! {
+    lines_at_warn_are_decoded_line_for_line "emco/warn";
+    lines_at_info_are_decoded_line_for_line "emco/info";
+    lines_at_debug_are_decoded_line_for_line "emco/debug";
+    extra_lines_are_decoded_line_for_line "emco/extras";
+    true_lines_at_info_are_decoded_line_for_line "truth/info";
+    true_lines_at_warn_are_decoded_line_for_line "truth/warn";
+    calm_lines_are_decoded_line_for_line "truth/calm";
+    traced_lines_are_decoded_line_for_line "truth/traced";
+    shared_lines_are_decoded_line_for_line "truth/shared";
 }
