@@ -1,11 +1,14 @@
 //! The page for operators says what is true: each counter and each sentence in its table is the
-//! program's, and the tests in the same row look for them.
+//! program's, and the tests in the same row look for them: in their own bodies, or in those of the
+//! functions and constants of the same file that they name.
 //!
 //! | column | holds |
 //! |---|---|
 //! | 3 | counters, with labels where only some of their series are meant |
 //! | 4 | parts of sentences |
 //! | 5 | names of tests |
+
+use std::collections::BTreeMap;
 
 use super::{Finding, Source};
 
@@ -92,7 +95,7 @@ impl Row<'_> {
         if self.counters.is_empty() || self.sentences.is_empty() || self.tests.is_empty() {
             missing.push("needs a counter, a sentence and a test".to_owned());
         }
-        let tests: Vec<&Source> = self
+        let tests: Vec<String> = self
             .tests
             .iter()
             .filter_map(|test| {
@@ -103,10 +106,10 @@ impl Row<'_> {
                 if found.is_none() {
                     missing.push(format!("names the test `{test}`, which does not exist"));
                 }
-                found
+                found.map(|source| reached(&source.text, test))
             })
             .collect();
-        let tested = |part: &str| tests.iter().any(|test| test.text.contains(part));
+        let tested = |part: &str| tests.iter().any(|test| test.contains(part));
         let counters = self.counters.iter().flat_map(|counter| literals(counter));
         let sentences = self.sentences.iter();
         let sentences = sentences.map(|part| (*part, (*part).to_owned()));
@@ -119,6 +122,91 @@ impl Row<'_> {
         }
         missing
     }
+}
+
+/// The text of `function` and of what it names, directly or not, of the items in `text`.
+fn reached(text: &str, function: &str) -> String {
+    let items = items(text);
+    let mut names = vec![function];
+    let mut reached = String::new();
+    let mut next = 0;
+    while let Some(item) = names.get(next).and_then(|name| items.get(name)) {
+        reached.push_str(item);
+        let named = items.keys().filter(|name| has_word(item, name));
+        let new: Vec<&str> = named
+            .filter(|name| !names.contains(name))
+            .copied()
+            .collect();
+        names.extend(new);
+        next += 1;
+    }
+    reached
+}
+
+/// The functions and constants in formatted code, each with its lines but for comments. Those of one
+/// name are one.
+fn items(text: &str) -> BTreeMap<&str, String> {
+    let mut items: BTreeMap<&str, String> = BTreeMap::new();
+    let mut open: Option<(&str, &str)> = None;
+    for line in text.lines() {
+        let code = line.trim_start();
+        let indent = line.get(..line.len() - code.len()).unwrap_or_default();
+        let begins = open.is_none();
+        if begins {
+            open = name(code).map(|name| (name, indent));
+        }
+        let Some((name, begun)) = open else {
+            continue;
+        };
+        if !code.starts_with("//") {
+            let item = items.entry(name).or_default();
+            item.push_str(code);
+            item.push('\n');
+        }
+        let ends = if is_constant(name) {
+            code.ends_with(';')
+        } else {
+            begins && code.ends_with(['}', ';']) || indent == begun && code == "}"
+        };
+        if ends {
+            open = None;
+        }
+    }
+    items
+}
+
+/// The name of the function or constant that begins in this line.
+fn name(code: &str) -> Option<&str> {
+    let mut head = code;
+    for word in ["pub(crate) ", "pub(super) ", "pub ", "async "] {
+        head = head.strip_prefix(word).unwrap_or(head);
+    }
+    let constant = head.strip_prefix("const ");
+    let rest = constant.unwrap_or(head);
+    let rest = rest.strip_prefix("fn ").or(constant)?;
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?;
+    rest.get(..end).filter(|name| !name.is_empty())
+}
+
+/// By the compiler's own rule for names.
+fn is_constant(name: &str) -> bool {
+    !name.contains(|c: char| c.is_lowercase())
+}
+
+/// Whether `text` has the constant `name`, or calls the function.
+fn has_word(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let behind = text.get(at + name.len()..);
+        let behind = behind.and_then(|text| text.chars().next());
+        let ends = match behind {
+            Some(c) if is_constant(name) => !is_part(c),
+            Some(c) => matches!(c, '(' | ':'),
+            None => true,
+        };
+        ends && !before.is_some_and(is_part)
+    })
 }
 
 /// The name of a counter and the values of its labels, each with how the program has it.
@@ -186,6 +274,43 @@ mod tests {
         }
         let findings = found(&ROW.replace("`it_breaks`", "–"), PRODUCT, TESTS);
         assert!(findings[0].contains("needs a counter"), "{findings:?}");
+    }
+
+    /// What another test of the file looks for, or a comment says, is not what this one looks for.
+    #[test]
+    fn what_only_another_function_looks_for_is_found() {
+        for part in ["it is broken", "emco_a_total"] {
+            for elsewhere in [
+                format!("fn another() {{\n    says(\"{part}\");\n}}\n"),
+                format!("// {part}\n"),
+                format!("const A: &str = \"{part}\";\n"),
+            ] {
+                let tests = TESTS.replace(part, "x");
+                let inside = tests.replace("{\n", &format!("{{\n    // {part}\n"));
+                let tests = format!("{elsewhere}{inside}{elsewhere}");
+                let findings = found(ROW, PRODUCT, &tests);
+                assert_eq!(findings.len(), 1, "{tests}: {findings:?}");
+                assert!(findings[0].contains("do not look for"), "{findings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_function_or_constant_that_is_named_looks_for_is_looked_for() {
+        let part = "\"it is broken\"";
+        for helper in [
+            format!("fn says_so() {{\n    let f = inner;\n    says({part});\n}}\n"),
+            format!("fn says_so() -> &'static str {{ {part} }}\n"),
+            format!("fn says_so() {{\n    says(A);\n}}\nconst A: &str = {part};\n"),
+            format!("fn says_so() {{\n    A\n}}\nconst A: &str =\n    {part};\n"),
+            format!("fn says_so() {{\n    A\n}}\nconst A: [&str; 1] = [\n    {part},\n];\n"),
+            format!("fn says_so() {{\n    deeper();\n}}\nfn deeper() {{\n    says({part});\n}}\n"),
+        ] {
+            let tests = TESTS.replace(part, "says_so()");
+            assert_eq!(found(ROW, PRODUCT, &format!("{helper}{tests}")), [""; 0]);
+            let uncalled = TESTS.replace(part, "not_says_so()");
+            assert_eq!(found(ROW, PRODUCT, &format!("{helper}{uncalled}")).len(), 1);
+        }
     }
 
     #[test]
