@@ -211,6 +211,8 @@ async fn a_stop_delivers_lines_that_would_wait_for_longer() {
     }
     let read = "emco_observer_head_read_records_total";
     sidecar.counts(read, &[], 10).await;
+    let logged = "emco_observer_head_logged_records_total";
+    assert_eq!(sidecar.metric(logged, &[]).await, 0, "they wait");
     sidecar.say_terminate().await;
     assert!(sidecar.ended().await.success());
     for store in [&forward.store, &elastic.store] {
@@ -245,8 +247,10 @@ async fn a_stop_without_time_to_read_on_says_so() {
         log.contains(said) && !log.contains("everything is delivered"),
         "{log}"
     );
-    let _next = setup.start().await;
+    let next = setup.start().await;
     forward.store.has_exactly(&service.written).await;
+    let logged = "emco_observer_head_logged_records_total";
+    next.counts(logged, &[], 1).await;
 }
 
 #[tokio::test]

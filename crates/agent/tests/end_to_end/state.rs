@@ -180,6 +180,8 @@ async fn a_log_file_that_is_missing_is_waited_for() {
     let reason = health["reasons"][0]["reason"].as_str().unwrap();
     let said = "service.log is not there: waiting for it";
     assert!(reason.contains(said), "{reason}");
+    let degraded = "emco_observer_health_degraded_parts";
+    assert_eq!(sidecar.metric(degraded, &[]).await, 1);
     fs::write(&file, "the first line\n").unwrap();
     elastic.store.arrived_lines(1).await;
     until("its health is well", async || {
