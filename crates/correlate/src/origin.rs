@@ -132,6 +132,11 @@ impl Origin {
         self.calls.shrink();
         self.busy.shrink();
         self.failures.shrink_to_fit();
+        self.names.shrink_to_fit();
+        if let Some(request) = &mut self.request {
+            request.method.shrink_to_fit();
+            request.path.shrink_to_fit();
+        }
     }
 
     /// Whether it may have been at work when the line was printed.
