@@ -42,7 +42,8 @@ pub(crate) struct Settings {
     /// Where lines go. At least one destination is required.
     #[garde(dive)]
     pub(crate) lanes: Lanes,
-    /// How long a stop may take; should stay below the pod's `terminationGracePeriodSeconds`.
+    /// How long a stop may take; should stay below the pod's `terminationGracePeriodSeconds`. Lines
+    /// that still wait for evidence when half of it is over go without a person.
     #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
     pub(crate) shutdown_grace: Time,
     /// Levels of our own log: one for all, others by module. E.g. `info,hub=debug`.
