@@ -158,16 +158,10 @@ fn release_build() -> Result<Count> {
     build::build().map(|_| Count::PASSED)
 }
 
-/// The recording with few callers, from the real binary to the real servers.
+/// The whole recording, from the real binary to the real servers.
 fn real_peers() -> Result<Count> {
-    let calm = workspace::corpus().map(|folder| folder.join("truth/calm"));
-    let calm = calm.filter(|folder| folder.is_dir());
-    let mut command = own()?;
-    command.args(["demo", "--once", "--real-peers"]);
-    if let Some(folder) = calm {
-        command.arg("--corpus").arg(folder);
-    }
-    shown("cargo xtask demo", &mut command, 600)
+    let demo = ["demo", "--once", "--real-peers"];
+    shown("cargo xtask demo", own()?.args(demo), 600)
 }
 
 /// Delivery, nobody wrong, and the floors of attribution: once undisturbed, and beside it once where
