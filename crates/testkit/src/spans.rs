@@ -221,7 +221,9 @@ impl SpanAccount {
                 let calls = self.calls.get(&(key.trace.clone(), parent.clone()));
                 let ends = calls.into_iter().flatten();
                 let mut pauses = ends.filter_map(|end| start.checked_sub(*end));
-                self.polls.contains(&key.trace) || pauses.any(|pause| POLL_PAUSE.contains(&pause))
+                self.polls.contains(&key.trace)
+                    || self.is_last_pass(key)
+                    || pauses.any(|pause| POLL_PAUSE.contains(&pause))
             }
         }
     }
@@ -406,6 +408,8 @@ mod tests {
             (3, find, "CLIENT", 2010, false),
         ];
         assert_eq!(lost(&pass), 0);
+        let with_reads = [pass[0], (3, READ, "CLIENT", 2010, false)];
+        assert_eq!(lost(&with_reads), 0);
         let earlier = [(2, find, "CLIENT", 900, false)];
         assert_eq!(lost(&earlier), 1, "before the last pass had ended");
         let other = [pass[0], (3, "a handler", "", 2010, false)];
