@@ -309,8 +309,8 @@ impl Sidecar {
     pub(crate) async fn finish(mut self) {
         let deadline = Instant::now() + *self.current.settings.shutdown_grace;
         let all_read = self.settle(deadline).await;
-        self.step();
         self.head.release(environment::now());
+        self.step();
         let mut left = self.head.held();
         if let Some(traces) = &self.traces {
             traces.hurry();

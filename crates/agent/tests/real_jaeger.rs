@@ -24,10 +24,10 @@ use common::identity::Hub;
 use common::openmetrics::{OPEN_METRICS, parsed};
 use common::pod::now;
 use common::recording::{self, Recording, SERVICES};
-use common::sidecar::{Setup, Sidecar};
+use common::sidecar::{Setup, Sidecar, targets};
 use common::{http, until};
 use serde_json::{Value, json};
-use testkit::peers::{Jaeger, Prometheus, Target, check_metrics, encoded};
+use testkit::peers::{Jaeger, Prometheus, check_metrics, encoded};
 use testkit::spans::SpanAccount;
 
 const RECORDING: &str = "truth/traced";
@@ -193,14 +193,7 @@ async fn recording_found_in_jaeger_and_prometheus() {
         setup.wait = WAIT;
         setup
     });
-    let targets: Vec<Target> = setups
-        .iter()
-        .zip(SERVICES)
-        .map(|(setup, job)| Target {
-            job: job.to_owned(),
-            address: setup.admin,
-        })
-        .collect();
+    let targets = targets(&setups);
     let Some(prometheus) = Prometheus::start(data.path(), &targets) else {
         return;
     };

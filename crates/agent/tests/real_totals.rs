@@ -24,10 +24,10 @@ use std::sync::Arc;
 use common::bulk::Server;
 use common::pod::now;
 use common::recording::{self, Recording, SERVICES, Timed};
-use common::sidecar::{Setup, Sidecar};
+use common::sidecar::{Setup, Sidecar, targets};
 use common::until;
 use serde_json::Value;
-use testkit::peers::{Prometheus, Target};
+use testkit::peers::Prometheus;
 
 /// The recording is played in so many parts, and every sidecar killed between them.
 const PARTS: usize = 4;
@@ -182,14 +182,7 @@ async fn recording_counted_by_prometheus_once_over_kills() {
     let expected = expected(&folder, &recordings);
     let elastic = Server::start().await;
     let setups = SERVICES.map(|service| Setup::new().beside(service).elastic(elastic.address));
-    let targets: Vec<Target> = setups
-        .iter()
-        .zip(SERVICES)
-        .map(|(setup, job)| Target {
-            job: job.to_owned(),
-            address: setup.admin,
-        })
-        .collect();
+    let targets = targets(&setups);
     let data = tempfile::tempdir().unwrap();
     let path = data.path().to_owned();
     let prometheus = tokio::task::spawn_blocking(move || Prometheus::start(&path, &targets));

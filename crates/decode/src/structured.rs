@@ -269,13 +269,6 @@ fn name(fields: &mut Fields<'_>, entry: &Entry, member: &Member) -> bool {
 fn string(fields: &mut Fields<'_>, member: &Member) -> Value {
     match member.kind {
         Kind::Text(escapes) => fields.json_value(member.value, escapes, true),
-        _ => other_string(fields, member),
-    }
-}
-
-fn other_string(fields: &mut Fields<'_>, member: &Member) -> Value {
-    match member.kind {
-        Kind::Text(escapes) => fields.json_value(member.value, escapes, true),
         Kind::True => Value::Static("true"),
         Kind::False => Value::Static("false"),
         Kind::Number => Value::Plain(member.value),

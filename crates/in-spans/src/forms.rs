@@ -17,8 +17,9 @@
 //! at. Whatever stands there otherwise is for the scanner, which judges alone: a span is scanned to the
 //! same result whether its form is known or not. Spans that failed are not learned from.
 
-use crate::hex::{span_id, trace_id};
+use model::ids::{SpanId, TraceId};
 use model::span::Message;
+use model::time::eight_digits;
 
 use crate::json::{Scanner, unusual};
 use crate::scan::{Notes, RawSpan};
@@ -263,11 +264,11 @@ impl Cursor<'_> {
             self.literal(b",")?;
         }
         self.literal(b"\"traceId\":\"")?;
-        span.trace = Some(trace_id(self.digits([32, 16])?)?);
+        span.trace = Some(TraceId::parse(self.digits([32, 16])?)?);
         self.literal(b",\"id\":\"")?;
-        span.id = Some(span_id(self.digits([16, 16])?)?);
+        span.id = Some(SpanId::parse(self.digits([16, 16])?)?);
         if self.literal(b",\"parentId\":\"").is_some() {
-            span.parent = Some(span_id(self.digits([16, 16])?)?);
+            span.parent = Some(SpanId::parse(self.digits([16, 16])?)?);
         }
         self.literal(b",")
     }
@@ -392,7 +393,7 @@ impl Cursor<'_> {
         let rest = self.text.get(self.at..)?;
         let (mut digits, mut value) = (0, 0);
         for word in rest.as_chunks::<8>().0.iter().take(2) {
-            let Some(eight) = eight_digits(u64::from_le_bytes(*word)) else {
+            let Some(eight) = eight_digits(*word) else {
                 break;
             };
             value = value * 100_000_000 + eight;
@@ -408,23 +409,6 @@ impl Cursor<'_> {
         let plain = digits == 1 || digits > 1 && rest.first() != Some(&b'0');
         plain.then_some(value)
     }
-}
-
-/// What eight decimal digits mean, the first one lowest.
-#[inline]
-const fn eight_digits(word: u64) -> Option<u64> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const TENS: u64 = ONES * 0xf0;
-    const ZEROS: u64 = ONES * 0x30;
-    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
-    if word & TENS != ZEROS || (word.wrapping_add(ONES * 6)) & TENS != ZEROS {
-        return None;
-    }
-    let digits = word - ZEROS;
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-    let high = (pairs & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
-    let low = ((pairs >> 16) & PAIRS).wrapping_mul(1 + (10_000 << 32));
-    Some(high.wrapping_add(low) >> 32)
 }
 
 /// Whether text is UTF-8 without control characters.

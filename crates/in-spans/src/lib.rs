@@ -38,7 +38,6 @@
 
 mod error;
 mod forms;
-mod hex;
 mod intake;
 mod journal;
 mod json;

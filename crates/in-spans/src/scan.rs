@@ -17,7 +17,6 @@ use model::time::UnixNanos;
 
 use crate::error::{Fault, FaultKind};
 use crate::forms::{FormId, Forms};
-use crate::hex::{span_id, trace_id};
 use crate::json::{self, Scanner, Stop};
 use crate::text::{Part, Text};
 
@@ -212,9 +211,9 @@ impl Scanner<'_> {
         notes: &mut N,
     ) -> Result<(), Stop> {
         match key {
-            b"traceId" => span.trace = self.id(trace_id)?,
-            b"id" => span.id = self.id(span_id)?,
-            b"parentId" => span.parent = self.id(span_id)?,
+            b"traceId" => span.trace = self.id(TraceId::parse)?,
+            b"id" => span.id = self.id(SpanId::parse)?,
+            b"parentId" => span.parent = self.id(SpanId::parse)?,
             b"name" => span.name = self.text_value()?.unwrap_or_default(),
             b"kind" => {
                 let kind = self.text_value()?.unwrap_or_default();

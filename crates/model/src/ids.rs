@@ -38,9 +38,9 @@ impl TraceId {
 
     /// Reads 1 to 32 hex digits (either case); shorter ids are padded on the left.
     /// `None` for anything else and for the all-zero id, which means "no trace".
+    #[inline]
     pub fn parse(hex: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 16];
-        parse_hex(hex, &mut bytes).then_some(Self(bytes))
+        full_id(hex).or_else(|| padded_id(hex)).map(Self)
     }
 }
 
@@ -52,27 +52,72 @@ impl SpanId {
 
     /// Reads 1 to 16 hex digits (either case); shorter ids are padded on the left.
     /// `None` for anything else and for the all-zero id.
+    #[inline]
     pub fn parse(hex: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 8];
-        parse_hex(hex, &mut bytes).then_some(Self(bytes))
+        full_id(hex).or_else(|| padded_id(hex)).map(Self)
     }
 }
 
-/// Fills `out` from the right; answers whether `hex` was all digits, fitted, and was not zero.
-fn parse_hex(hex: &[u8], out: &mut [u8]) -> bool {
-    if hex.is_empty() || hex.len() > out.len() * 2 {
-        return false;
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGHS: u64 = ONES << 7;
+
+/// An id written with all its digits, the usual case. None is zero.
+#[inline]
+fn full_id<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    let (words, rest) = digits.as_chunks::<8>();
+    if words.len() * 4 != BYTES || !rest.is_empty() {
+        return None;
+    }
+    let mut id = [0; BYTES];
+    let (places, _) = id.as_chunks_mut::<4>();
+    let (mut valid, mut any) = (HIGHS, 0);
+    for (place, word) in places.iter_mut().zip(words) {
+        let word = u64::from_le_bytes(*word);
+        valid &= digit_marks(word);
+        let bytes = packed(word);
+        any |= bytes;
+        *place = bytes.to_le_bytes();
+    }
+    (valid == HIGHS && any != 0).then_some(id)
+}
+
+/// Marks, with its highest bit, every hexadecimal digit of a word.
+#[inline]
+const fn digit_marks(word: u64) -> u64 {
+    let ascii = word & !HIGHS;
+    let lower = ascii | (ONES * 0x20);
+    // the highest bit of a sum is set if the byte is at least what was meant
+    let decimal = (ascii + ONES * (0x80 - 0x30)) & !(ascii + ONES * (0x80 - 0x3a));
+    let letter = (lower + ONES * (0x80 - 0x61)) & !(lower + ONES * (0x80 - 0x67));
+    (decimal | letter) & !word & HIGHS
+}
+
+/// The four bytes that eight digits mean, the first one lowest.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is cut off is the same once more"
+)]
+const fn packed(word: u64) -> u32 {
+    let nibbles = (word & (ONES * 0xf)) + ((word >> 6) & ONES) * 9;
+    let pairs = (nibbles << 4 | nibbles >> 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    (halves | halves >> 16) as u32
+}
+
+/// An id that may lack digits on its left; `None` if `hex` is not all digits, too long, or zero.
+fn padded_id<const BYTES: usize>(hex: &[u8]) -> Option<[u8; BYTES]> {
+    let mut id = [0; BYTES];
+    if hex.is_empty() || hex.len() > id.len() * 2 {
+        return None;
     }
     let mut digits = hex.iter().rev();
-    for byte in out.iter_mut().rev() {
+    for byte in id.iter_mut().rev() {
         let Some(low) = digits.next() else { break };
         let high = digits.next().unwrap_or(&b'0');
-        let (Some(low), Some(high)) = (nibble(*low), nibble(*high)) else {
-            return false;
-        };
-        *byte = high << 4 | low;
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
     }
-    out.iter().any(|byte| *byte != 0)
+    (id != [0; BYTES]).then_some(id)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -103,7 +148,6 @@ fn hex<const BYTES: usize>(bytes: &[u8; BYTES]) -> [[u8; 2]; BYTES] {
 /// of its own, and what is above 9 is moved on to the letters.
 #[inline]
 fn eight_digits(value: u32) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let spread = u64::from(value);
     let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
     let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
@@ -212,6 +256,22 @@ mod tests {
     fn a_short_trace_id_is_padded_on_the_left() {
         let id = TraceId::parse(b"48485a3953bb6124").unwrap();
         assert_eq!(id.to_string(), "000000000000000048485a3953bb6124");
+    }
+
+    #[test]
+    fn ids_with_all_their_digits_are_read_as_those_that_lack_some() {
+        for at in 0..16 {
+            for byte in 0..=u8::MAX {
+                let mut digits = *b"0123456789abCDeF";
+                digits[at] = byte;
+                let (full, padded) = (full_id::<8>(&digits), padded_id::<8>(&digits));
+                assert_eq!(full, padded, "{byte} at {at}");
+            }
+        }
+        assert_eq!(full_id::<8>(&[b'0'; 16]), None);
+        let trace = TraceId::parse(b"00112233445566778899aabbccddeeff");
+        assert_eq!(trace.unwrap().0[..3], [0, 0x11, 0x22]);
+        assert_eq!(TraceId::parse(b"00112233445566778899aabbccddeefg"), None);
     }
 
     #[test]

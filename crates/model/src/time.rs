@@ -274,9 +274,10 @@ fn fraction_nanos(text: &[u8]) -> Option<(u64, &[u8])> {
     (length > 0).then(|| (nanos * scale, text.get(length..).unwrap_or_default()))
 }
 
-/// The number that eight digits write; `None` if one of them is none. Neighbours are joined to
+/// The number that eight decimal digits write; `None` if one of them is none. Neighbours are joined to
 /// pairs, those to fours, those to the whole.
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
+#[inline]
+pub fn eight_digits(text: [u8; 8]) -> Option<u64> {
     const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
     const SIXES: u64 = u64::from_ne_bytes([6; 8]);
     let digits = u64::from_le_bytes(text) ^ ZEROS;

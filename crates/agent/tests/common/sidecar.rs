@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 
 use tempfile::TempDir;
+use testkit::peers::Target;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -282,6 +283,15 @@ impl Setup {
             .output();
         timeout(PATIENCE, output).await.expect("it ends").unwrap()
     }
+}
+
+/// What Prometheus is to scrape: each sidecar under the name of its service.
+pub(crate) fn targets(setups: &[Setup]) -> Vec<Target> {
+    let target = |setup: &Setup| Target {
+        job: setup.service.to_owned(),
+        address: setup.admin,
+    };
+    setups.iter().map(target).collect()
 }
 
 impl Sidecar {
