@@ -49,7 +49,7 @@ pub(crate) fn install(dir: &Path) -> Result<()> {
         append(&source.join("go.mod"), &requirements)?;
         let sums: String = MORE.iter().map(Module::sums).collect();
         append(&source.join("go.sum"), &sums)?;
-        go.build(&source, "./cmd/collector", &folder.join("collector"))?;
+        go.build(&source, "./cmd/collector", &[], &folder.join("collector"))?;
         recipe::clear(&source)
     })
 }

@@ -16,6 +16,8 @@ const OLDEST: (u32, u32) = (1, 24);
 const ASK_BOUND: Duration = Duration::from_secs(20);
 /// Cargo comes first.
 const NICE: &str = "10";
+/// How many packages are compiled at once: some take 2 GB.
+const AT_ONCE: &str = "2";
 
 /// A module at a version, with the hashes that `go.sum` keeps of it.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +108,20 @@ impl Go {
         recipe::clear(&empty)
     }
 
-    /// Builds `package` of the module in `folder` into `program`.
-    pub(super) fn build(&self, folder: &Path, package: &str, program: &Path) -> Result<()> {
+    /// Builds `package` of the module in `folder` into `program`, with `texts` in the place of the
+    /// variables that they are named after.
+    pub(super) fn build(
+        &self,
+        folder: &Path,
+        package: &str,
+        texts: &[(String, String)],
+        program: &Path,
+    ) -> Result<()> {
         interrupt::wait(Duration::ZERO)?;
+        let texts = texts
+            .iter()
+            .map(|(name, text)| format!(" -X {name}={text}"));
+        let texts: String = texts.collect();
         let mut build = self.command();
         build
             .args([
@@ -118,7 +131,8 @@ impl Go {
                 "-buildvcs=false",
                 "-trimpath",
             ])
-            .arg("-ldflags=-s -w")
+            .args(["-p", AT_ONCE])
+            .arg(format!("-ldflags=-s -w{texts}"))
             .arg("-o")
             .arg(program)
             .arg(package)

@@ -23,7 +23,7 @@ pub(crate) fn install(dir: &Path) -> Result<()> {
         let go = Go::find(dir)?;
         let source = folder.join("source");
         go.fetch(&MODULE, &source)?;
-        go.build(&source, "./cmd/jaeger", &folder.join("jaeger"))?;
+        go.build(&source, "./cmd/jaeger", &[], &folder.join("jaeger"))?;
         recipe::clear(&source)
     })
 }

@@ -7,7 +7,9 @@ mod collector;
 mod elasticsearch;
 mod forward;
 mod go;
+mod helm;
 mod jaeger;
+mod kubernetes;
 mod lock;
 mod openmetrics;
 mod recipe;
@@ -41,21 +43,27 @@ pub(crate) enum Peer {
     Prometheus,
     /// The reference parser of `OpenMetrics`.
     Openmetrics,
+    /// Helm 3, Helm 4 and kubectl.
+    Helm,
     /// Jaeger.
     Jaeger,
     /// The OpenTelemetry Collector.
     Collector,
+    /// The API server of Kubernetes with its etcd.
+    Kubernetes,
 }
 
 impl Peer {
     /// All of them; what takes long comes last.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Forward,
         Self::Elasticsearch,
         Self::Prometheus,
         Self::Openmetrics,
+        Self::Helm,
         Self::Jaeger,
         Self::Collector,
+        Self::Kubernetes,
     ];
 
     /// Its name on the command line.
@@ -65,8 +73,10 @@ impl Peer {
             Self::Elasticsearch => "elasticsearch",
             Self::Prometheus => "prometheus",
             Self::Openmetrics => "openmetrics",
+            Self::Helm => "helm",
             Self::Jaeger => "jaeger",
             Self::Collector => "collector",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
@@ -94,8 +104,9 @@ impl Peer {
             Self::Openmetrics => {
                 const { &[tool("python3", "python3"), tool("pip3", "python3-pip")] }
             }
+            Self::Helm => const { &[tool("npm", "npm"), tool("python3", "python3")] },
             // Debian's Go is too old.
-            Self::Jaeger | Self::Collector => &[],
+            Self::Jaeger | Self::Collector | Self::Kubernetes => &[],
         }
     }
 
@@ -106,8 +117,10 @@ impl Peer {
             Self::Elasticsearch => elasticsearch::install(directory),
             Self::Prometheus => Ok(()),
             Self::Openmetrics => openmetrics::install(directory),
+            Self::Helm => helm::install(directory),
             Self::Jaeger => jaeger::install(directory),
             Self::Collector => collector::install(directory),
+            Self::Kubernetes => kubernetes::install(directory),
         }
     }
 }

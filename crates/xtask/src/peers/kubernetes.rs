@@ -1,0 +1,127 @@
+//! The API server of Kubernetes with its etcd, in one program: it validates, admits and stores what
+//! it is given as the one of any cluster does. There is no node, so nothing runs.
+//!
+//! It is built among the sources of Kubernetes. Their `go.mod` takes the libraries that Kubernetes
+//! publishes as modules of their own from a folder that a module does not bring along; here it takes
+//! the published ones of the same version, which `go.sum` beside `main.go` pins.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::go::{Go, Module};
+use super::recipe;
+use crate::workspace;
+
+const MODULE: Module = Module {
+    path: "k8s.io/kubernetes",
+    version: "v1.34.4",
+    files: "h1:Yy6R4QB8C9kJPp25GFqEvX5XQwY5qzKeqD0Xx6oAcmk=",
+    manifest: "h1:m6pZk6a179pRo2wsTiCPORJ86iOEQmfIzUvtyEF8BwA=",
+};
+/// The libraries' version for it.
+const LIBRARIES: &str = "v0.34.4";
+const MAIN: &str = include_str!("../../peers/kubernetes/main.go");
+const SUMS: &str = include_str!("../../peers/kubernetes/go.sum");
+/// What etcd's server needs and its library for clients does not.
+const MORE: &str = "\nrequire github.com/golang/groupcache v0.0.0-20210331224755-41bb18bfe9da
+require github.com/grpc-ecosystem/go-grpc-middleware v1.3.0\n";
+/// Who keeps the version that clients are told.
+const TOLD_BY: [&str; 2] = [
+    "k8s.io/component-base/version",
+    "k8s.io/client-go/pkg/version",
+];
+/// By what names the program is called.
+const PARTS: [&str; 2] = ["etcd", "kube-apiserver"];
+
+/// Installs `<dir>/kubernetes/{etcd,kube-apiserver}`.
+pub(crate) fn install(dir: &Path) -> Result<()> {
+    let text = format!("{MODULE:?}{LIBRARIES}{MORE}{MAIN}{SUMS}{TOLD_BY:?}{PARTS:?}");
+    recipe::make(&dir.join("kubernetes"), &text, |folder| {
+        let go = Go::find(dir)?;
+        let source = folder.join("source");
+        go.fetch(&MODULE, &source)?;
+        recipe::write(&source.join("cmd/peer/main.go"), MAIN)?;
+        let manifest = source.join("go.mod");
+        let published = published(&workspace::read_text(&manifest)?)?;
+        recipe::write(&manifest, &(published + MORE))?;
+        File::options()
+            .append(true)
+            .open(source.join("go.sum"))
+            .and_then(|mut file| file.write_all(SUMS.as_bytes()))
+            .context("add to go.sum")?;
+        let program = folder.join("kubernetes");
+        go.build(&source, "./cmd/peer", &told(), &program)?;
+        for part in PARTS {
+            symlink("kubernetes", folder.join(part)).with_context(|| format!("name {part}"))?;
+        }
+        recipe::clear(&source)
+    })
+}
+
+/// The `go.mod` of Kubernetes with the published libraries.
+fn published(manifest: &str) -> Result<String> {
+    let lines = manifest
+        .lines()
+        .filter(|line| !line.contains(" => ./staging/"))
+        .map(|line| match line.strip_suffix(" v0.0.0") {
+            Some(library) => format!("{library} {LIBRARIES}\n"),
+            None => format!("{line}\n"),
+        });
+    let text: String = lines.collect();
+    ensure!(
+        text.contains(&format!("k8s.io/api {LIBRARIES}\n")) && !text.contains("=> ./"),
+        "the go.mod of {} is not as it was",
+        MODULE.path
+    );
+    Ok(text)
+}
+
+/// What the linker is told of the version.
+fn told() -> Vec<(String, String)> {
+    let version = MODULE.version;
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next(), numbers.next());
+    let told = [
+        ("gitVersion", version),
+        ("gitMajor", major.unwrap_or_default()),
+        ("gitMinor", minor.unwrap_or_default()),
+    ];
+    let each = TOLD_BY.iter().flat_map(|package| {
+        told.map(|(name, value)| (format!("{package}.{name}"), value.to_owned()))
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_taken_as_published() {
+        let manifest = "require (\n\tk8s.io/api v0.0.0\n\tk8s.io/utils v0.0.0-20250604170112-4c\n)\n\
+                        replace (\n\tk8s.io/api => ./staging/src/k8s.io/api\n)\n";
+        assert_eq!(
+            published(manifest).unwrap(),
+            "require (\n\tk8s.io/api v0.34.4\n\tk8s.io/utils v0.0.0-20250604170112-4c\n)\n\
+             replace (\n)\n"
+        );
+        published("require k8s.io/api v0.0.0\n\nreplace k8s.io/api => ./other\n").unwrap_err();
+    }
+
+    #[test]
+    fn versions_belong_together() {
+        assert_eq!(
+            LIBRARIES.trim_start_matches("v0."),
+            MODULE.version.trim_start_matches("v1.")
+        );
+        assert!(SUMS.contains(&format!("k8s.io/api {LIBRARIES} h1:")));
+        let told = told();
+        let minor = told.iter().find(|(name, _)| name.ends_with(".gitMinor"));
+        assert_eq!(minor.unwrap().1, "34");
+        assert_eq!(told.len(), 6);
+    }
+}
