@@ -14,6 +14,7 @@
 
 mod collector;
 mod jaeger;
+mod kubernetes;
 mod process;
 mod prometheus;
 
@@ -29,6 +30,7 @@ use serde_json::Value;
 
 pub use self::collector::Collector;
 pub use self::jaeger::Jaeger;
+pub use self::kubernetes::{Answer, Authority, Identity, Kubernetes, Said};
 pub use self::process::{Process, START_BOUND};
 pub use self::prometheus::{Prometheus, Target, check_metrics};
 
@@ -41,11 +43,16 @@ const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// The installed program of a peer: `EMCO_PEERS_DIR` or the workspace's own folder.
 fn installed(peer: &str) -> Option<PathBuf> {
+    installed_in(peer, peer)
+}
+
+/// One of the programs that are installed for a peer.
+fn installed_in(peer: &str, program: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("EMCO_PEERS_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers"),
         PathBuf::from,
     );
-    let program = folder.join(peer).join(peer);
+    let program = folder.join(peer).join(program);
     found(program.is_file().then_some(program), peer)
 }
 
@@ -112,6 +119,11 @@ fn exchange(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> 
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    split_answer(answer)
+}
+
+/// Status and body of a whole answer.
+fn split_answer(mut answer: Vec<u8>) -> std::io::Result<(u16, Vec<u8>)> {
     let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
     let end = end.ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let body = answer.split_off(end + 4);

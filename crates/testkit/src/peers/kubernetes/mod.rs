@@ -1,0 +1,363 @@
+//! The API server of Kubernetes over its etcd: objects are validated, admitted and stored as in any
+//! cluster, and kubectl and Helm work with them. There are no controllers and no nodes, so nothing
+//! runs: Deployments make no pods, and namespaces that are deleted stay. A test makes a namespace of
+//! its own.
+//!
+//! Addresses of Services lie on the loopback interface, in a range that this cluster has for itself.
+//! Whoever listens on a Service's address and its *port* serves it: a webhook that names a Service
+//! is called there, as in a real cluster, with the certificate checked for `<name>.<namespace>.svc`.
+//!
+//! ```no_run
+//! use testkit::peers::Kubernetes;
+//!
+//! let folder = std::path::Path::new("run");
+//! let Some(cluster) = Kubernetes::start(folder) else { return };
+//! cluster.namespace("emco", &[("pod-security.kubernetes.io/enforce", "baseline")]);
+//! let pods = cluster.ask("/api/v1/namespaces/emco/pods").object();
+//! assert_eq!(pods["items"], serde_json::json!([]));
+//! let listed = cluster.helm4(&["list", "--all-namespaces", "--short"]);
+//! assert_eq!(listed.text(), "");
+//! ```
+
+mod api;
+mod authority;
+mod tools;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+pub use self::api::Answer;
+use self::api::{Api, Body};
+pub use self::authority::{Authority, Identity};
+pub use self::tools::Said;
+use super::{Process, free_ports, installed_in};
+
+/// A running cluster without nodes.
+#[derive(Debug)]
+pub struct Kubernetes {
+    /// Where the API is served, with TLS.
+    pub address: SocketAddr,
+    token: String,
+    api: Api,
+    folder: PathBuf,
+    tools: PathBuf,
+    // Ended in this order.
+    server: Process,
+    etcd: Process,
+}
+
+#[expect(clippy::expect_used, reason = "a test panics where it fails")]
+impl Kubernetes {
+    /// Whom tokens are for that the API itself takes; who issues tokens is called so, too.
+    pub const AUDIENCE: &str = "https://kubernetes.default.svc";
+
+    /// Starts one with all it keeps in a new folder inside `folder`; `None` if it, Helm or kubectl
+    /// are not installed.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(folder: &Path) -> Option<Self> {
+        let server = installed_in("kubernetes", "kube-apiserver")?;
+        let etcd = installed_in("kubernetes", "etcd")?;
+        let tools = installed_in("helm", "kubectl")?.parent()?.to_path_buf();
+        let [address, client, peer] = free_ports();
+        let folder = folder.join(format!("kubernetes-{}", address.port()));
+        fs::create_dir_all(&folder).expect("make the cluster's folder");
+        let authority = Authority::generate("kubernetes");
+        let api = Api::new(address, authority.der());
+        let token = format!("{:032x}", fastrand::u128(..));
+        let services = services(address.port());
+        prepare(&folder, &authority, &token, address, services[1]);
+        let etcd = start_etcd(&etcd, &folder, client, peer);
+        let server = start_server(&server, &folder, address, client, services[0], || {
+            let ready = api.send(&token, "GET", "/readyz", &Body::NONE);
+            ready.is_success()
+        });
+        Some(Self {
+            address,
+            token,
+            api,
+            folder,
+            tools,
+            server,
+            etcd,
+        })
+    }
+
+    /// Where the API is served, as an address with a scheme.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The file with the certificate of the authority that signed the API server's.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
+    /// The token of someone who may do everything.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The file that tells clients all of this.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// What `path` answers.
+    pub fn ask(&self, path: &str) -> Answer {
+        self.ask_as(&self.token, path)
+    }
+
+    /// What `path` answers to whoever has `token`.
+    pub fn ask_as(&self, token: &str, path: &str) -> Answer {
+        self.api.send(token, "GET", path, &Body::NONE)
+    }
+
+    /// Makes `object` in the collection `path`: `/api/v1/namespaces/emco/pods`, for example, with
+    /// `?dryRun=All` behind it if nothing shall be stored.
+    pub fn create(&self, path: &str, object: &Value) -> Answer {
+        self.create_as(&self.token, path, object)
+    }
+
+    /// Makes `object` as whoever has `token`.
+    pub fn create_as(&self, token: &str, path: &str, object: &Value) -> Answer {
+        let kind = "application/json";
+        self.api.send(
+            token,
+            "POST",
+            path,
+            &Body {
+                kind,
+                text: &object.to_string(),
+            },
+        )
+    }
+
+    /// Puts `object` in the place of the one at `path`.
+    pub fn replace(&self, path: &str, object: &Value) -> Answer {
+        let kind = "application/json";
+        self.api.send(
+            &self.token,
+            "PUT",
+            path,
+            &Body {
+                kind,
+                text: &object.to_string(),
+            },
+        )
+    }
+
+    /// Changes what `patch`, a merge patch, names in the object at `path`.
+    pub fn patch(&self, path: &str, patch: &Value) -> Answer {
+        let kind = "application/merge-patch+json";
+        self.api.send(
+            &self.token,
+            "PATCH",
+            path,
+            &Body {
+                kind,
+                text: &patch.to_string(),
+            },
+        )
+    }
+
+    /// Deletes what is at `path`, at once.
+    pub fn delete(&self, path: &str) -> Answer {
+        let text = json!({"gracePeriodSeconds": 0}).to_string();
+        let kind = "application/json";
+        self.api
+            .send(&self.token, "DELETE", path, &Body { kind, text: &text })
+    }
+
+    /// Makes a namespace with these labels, and in it the service account that each has.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn namespace(&self, name: &str, labels: &[(&str, &str)]) {
+        let labels: Value = labels.iter().map(|&(name, value)| (name, value)).collect();
+        let namespace = json!({"metadata": {"name": name, "labels": labels}});
+        self.create("/api/v1/namespaces", &namespace).object();
+        self.service_account(name, "default");
+    }
+
+    /// Makes a service account.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn service_account(&self, namespace: &str, name: &str) {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        self.create(&path, &json!({"metadata": {"name": name}}))
+            .object();
+    }
+
+    /// A token of a service account for `audience`, as a kubelet asks for it on behalf of a stored
+    /// `pod`, or for none.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn issue_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audience: &str,
+        pod: Option<&Value>,
+    ) -> String {
+        let bound = pod.map(|pod| {
+            let metadata = &pod["metadata"];
+            json!({"kind": "Pod", "apiVersion": "v1", "name": metadata["name"],
+                   "uid": metadata["uid"]})
+        });
+        let request = json!({"spec": {
+            "audiences": [audience], "expirationSeconds": 3600, "boundObjectRef": bound,
+        }});
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let answer = self.create(&path, &request).object();
+        let token = answer.pointer("/status/token").and_then(Value::as_str);
+        token.expect("a token").to_owned()
+    }
+
+    /// Calls kubectl, which ends after 40 s at the latest.
+    ///
+    /// # Panics
+    /// If it cannot be called.
+    pub fn kubectl(&self, arguments: &[&str]) -> Said {
+        self.call("kubectl", arguments, "")
+    }
+
+    /// Calls kubectl with `input`: manifests for `apply -f -`, for example.
+    ///
+    /// # Panics
+    /// If it cannot be called.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Said {
+        self.call("kubectl", arguments, input)
+    }
+
+    /// Calls Helm 3.
+    ///
+    /// # Panics
+    /// If it cannot be called.
+    pub fn helm3(&self, arguments: &[&str]) -> Said {
+        self.call("helm3", arguments, "")
+    }
+
+    /// Calls Helm 4.
+    ///
+    /// # Panics
+    /// If it cannot be called.
+    pub fn helm4(&self, arguments: &[&str]) -> Said {
+        self.call("helm4", arguments, "")
+    }
+
+    /// The API server's process.
+    pub const fn server(&mut self) -> &mut Process {
+        &mut self.server
+    }
+
+    /// The process of its etcd.
+    pub const fn etcd(&mut self) -> &mut Process {
+        &mut self.etcd
+    }
+
+    fn call(&self, program: &str, arguments: &[&str], input: &str) -> Said {
+        let program = self.tools.join(program);
+        tools::call(&program, arguments, input, &self.folder, &self.kubeconfig())
+    }
+}
+
+/// The first two addresses of the range for Services that belongs to who listens on `port`; the
+/// second is that of the API's own Service.
+fn services(port: u16) -> [Ipv4Addr; 2] {
+    let [high, low] = port.to_be_bytes();
+    [0, 1].map(|last| Ipv4Addr::new(127, high, low, last))
+}
+
+/// Writes what the server and its clients read.
+#[expect(clippy::expect_used, reason = "a test panics where it fails")]
+fn prepare(
+    folder: &Path,
+    authority: &Authority,
+    token: &str,
+    address: SocketAddr,
+    own_service: Ipv4Addr,
+) {
+    let write = |name: &str, text: &str| {
+        File::create(folder.join(name))
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("write what the API server reads");
+    };
+    let (ip, own_service) = (address.ip().to_string(), own_service.to_string());
+    let serving = authority.issue(&[&ip, &own_service, "localhost", "kubernetes.default.svc"]);
+    let accounts = rcgen::KeyPair::generate().expect("make the key of service accounts");
+    let server = format!("https://{address}");
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {
+            "server": server, "certificate-authority": folder.join("ca.crt"),
+        }}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+    });
+    write("ca.crt", &authority.pem());
+    write("apiserver.crt", &serving.certificate);
+    write("apiserver.key", &serving.key);
+    write("accounts.key", &accounts.serialize_pem());
+    write("accounts.pub", &accounts.public_key_pem());
+    write(
+        "tokens.csv",
+        &format!("{token},admin,admin,\"system:masters\"\n"),
+    );
+    write("kubeconfig", &kubeconfig.to_string());
+}
+
+fn start_etcd(program: &Path, folder: &Path, client: SocketAddr, peer: SocketAddr) -> Process {
+    let mut command = Command::new(program);
+    command
+        .arg("--data-dir")
+        .arg(folder.join("etcd"))
+        .arg("--unsafe-no-fsync")
+        .args(["--log-level", "warn"])
+        .arg(format!("--listen-client-urls=http://{client}"))
+        .arg(format!("--advertise-client-urls=http://{client}"))
+        .arg(format!("--listen-peer-urls=http://{peer}"))
+        .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
+        .arg(format!("--initial-cluster=default=http://{peer}"));
+    Process::start(&mut command, &folder.join("etcd.log"), || {
+        super::get(client, "/health").is_some()
+    })
+}
+
+fn start_server(
+    program: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    etcd: SocketAddr,
+    services: Ipv4Addr,
+    is_up: impl Fn() -> bool,
+) -> Process {
+    let file = |option: &str, name: &str| format!("--{option}={}", folder.join(name).display());
+    let mut command = Command::new(program);
+    command
+        .arg(format!("--etcd-servers=http://{etcd}"))
+        .arg(format!("--secure-port={}", address.port()))
+        .arg(format!("--bind-address={}", address.ip()))
+        // An address on the loopback interface is no endpoint: it is advertised to nobody.
+        .arg("--advertise-address=10.96.255.1")
+        .arg("--endpoint-reconciler-type=none")
+        .arg(file("tls-cert-file", "apiserver.crt"))
+        .arg(file("tls-private-key-file", "apiserver.key"))
+        .arg(file("client-ca-file", "ca.crt"))
+        .arg(file("token-auth-file", "tokens.csv"))
+        .arg("--authorization-mode=Node,RBAC")
+        .arg(format!("--service-cluster-ip-range={services}/24"))
+        .arg(format!("--service-account-issuer={}", Kubernetes::AUDIENCE))
+        .arg(file("service-account-key-file", "accounts.pub"))
+        .arg(file("service-account-signing-key-file", "accounts.key"))
+        .arg("--enable-priority-and-fairness=false");
+    Process::start(&mut command, &folder.join("kube-apiserver.log"), is_up)
+}
