@@ -17,6 +17,7 @@ mod jaeger;
 mod kubernetes;
 mod process;
 mod prometheus;
+mod schemas;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -33,6 +34,7 @@ pub use self::jaeger::Jaeger;
 pub use self::kubernetes::{Answer, Authority, Identity, Kubernetes, Said};
 pub use self::process::{Process, START_BOUND};
 pub use self::prometheus::{Prometheus, Target, check_metrics};
+pub use self::schemas::{Mistake, check_schemas};
 
 /// How long one answer may take.
 const ASK_BOUND: Duration = Duration::from_secs(20);

@@ -131,6 +131,64 @@ fn promtool_judges_expositions() {
     assert_ne!(check_metrics(b"a_total one\n").unwrap(), "");
 }
 
+fn pod() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"},
+        "spec": {
+            "initContainers": [{"name": "sidecar", "image": "a", "restartPolicy": "Always"}],
+            "containers": [{
+                "name": "app", "image": "b", "ports": [{"containerPort": 80}],
+                "resources": {"limits": {"cpu": 1, "memory": "20Mi"}},
+                "livenessProbe": {"httpGet": {"path": "/", "port": "http"}},
+            }],
+        },
+    })
+}
+
+#[test]
+fn schemas_refuse_what_no_version_knows() {
+    let mut wrong = [pod(), pod(), pod(), pod(), pod()];
+    wrong[1]["spec"]["initContainers"][0]["restartPolice"] = json!("Always");
+    wrong[2]["spec"]["volumes"] = json!([{"emptyDir": {}}]);
+    wrong[3]["spec"]["containers"][0]["command"] = json!("sh");
+    wrong[4]["kind"] = json!("Pot");
+    let Some(mistakes) = check_schemas(&wrong) else {
+        return;
+    };
+    let expected = [
+        (1, "spec/initContainers/0", "'restartPolice' was unexpected"),
+        (2, "spec/volumes/0", "'name' is a required property"),
+        (3, "spec/containers/0/command", "'sh' is not of type"),
+        (4, "", "no kind Pot of v1"),
+    ];
+    assert_eq!(mistakes.len(), expected.len() * 10, "{mistakes:?}");
+    for (mistake, (object, path, message)) in mistakes.iter().zip(expected.iter().cycle()) {
+        assert_eq!((mistake.object, mistake.path.as_str()), (*object, *path));
+        assert!(mistake.message.contains(message), "{mistake:?}");
+    }
+}
+
+#[test]
+fn schemas_differ_by_version() {
+    let mut new = pod();
+    new["spec"]["resources"] = json!({"limits": {"cpu": "1"}});
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "policy"},
+    });
+    let Some(mistakes) = check_schemas(&[new, policy]) else {
+        return;
+    };
+    let of = |object: usize| {
+        let mistakes = mistakes.iter().filter(|mistake| mistake.object == object);
+        mistakes
+            .map(|mistake| &*mistake.version)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(0), ["1.28", "1.29", "1.30", "1.31"], "{mistakes:?}");
+    assert_eq!(of(1), ["1.28", "1.29"], "{mistakes:?}");
+}
+
 #[test]
 fn texts_are_encoded_for_addresses() {
     assert_eq!(encoded("a-b_1.~"), "a-b_1.~");

@@ -13,6 +13,7 @@ mod kubernetes;
 mod lock;
 mod openmetrics;
 mod recipe;
+mod schemas;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -43,6 +44,8 @@ pub(crate) enum Peer {
     Prometheus,
     /// The reference parser of `OpenMetrics`.
     Openmetrics,
+    /// The schemas of Kubernetes.
+    Schemas,
     /// Helm 3, Helm 4 and kubectl.
     Helm,
     /// Jaeger.
@@ -55,11 +58,12 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// All of them; what takes long comes last.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Forward,
         Self::Elasticsearch,
         Self::Prometheus,
         Self::Openmetrics,
+        Self::Schemas,
         Self::Helm,
         Self::Jaeger,
         Self::Collector,
@@ -73,6 +77,7 @@ impl Peer {
             Self::Elasticsearch => "elasticsearch",
             Self::Prometheus => "prometheus",
             Self::Openmetrics => "openmetrics",
+            Self::Schemas => "schemas",
             Self::Helm => "helm",
             Self::Jaeger => "jaeger",
             Self::Collector => "collector",
@@ -101,7 +106,7 @@ impl Peer {
                     ]
                 }
             }
-            Self::Openmetrics => {
+            Self::Openmetrics | Self::Schemas => {
                 const { &[tool("python3", "python3"), tool("pip3", "python3-pip")] }
             }
             Self::Helm => const { &[tool("npm", "npm"), tool("python3", "python3")] },
@@ -117,6 +122,7 @@ impl Peer {
             Self::Elasticsearch => elasticsearch::install(directory),
             Self::Prometheus => Ok(()),
             Self::Openmetrics => openmetrics::install(directory),
+            Self::Schemas => schemas::install(directory),
             Self::Helm => helm::install(directory),
             Self::Jaeger => jaeger::install(directory),
             Self::Collector => collector::install(directory),
