@@ -1,22 +1,15 @@
 //! From the command line to an exit code.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{Arguments, Command, Configuration};
 use crate::configuration::{Mistakes, Sources, UnknownService, Variables};
 use crate::environment;
-use crate::process;
+use crate::{prepare, probe, process, wrap};
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
-/// Longest answer of a probe that is read.
-const PROBE_BYTES_MAX: u64 = 64 * 1024;
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Does what the arguments say.
 pub(crate) fn execute(arguments: Arguments) -> ExitCode {
@@ -32,11 +25,10 @@ pub(crate) fn execute(arguments: Arguments) -> ExitCode {
             }
             Err(mistakes) => refuse(&mistakes),
         },
-        Command::Probe { address } => match probe(&address) {
-            Ok(health) => {
-                say(&health);
-                ExitCode::SUCCESS
-            }
+        Command::Probe { address, wait } => probe(&address, wait.as_deref()),
+        Command::Wrap(wrap) => wrap::run(&wrap),
+        Command::Prepare(prepare) => match prepare::prepare(&prepare) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
     }
@@ -58,33 +50,25 @@ fn start(configuration: Configuration) -> ExitCode {
     }
 }
 
+fn probe(address: &str, wait: Option<&str>) -> ExitCode {
+    let health = match wait {
+        Some(wait) => probe::wait(address, wait),
+        None => probe::ask(address),
+    };
+    match health {
+        Ok(health) => say(&health),
+        // EMCO's pod must not fail because of us
+        Err(error) if wait.is_some() => say_error(&format_args!("{error:#}")),
+        Err(error) => return fail(&error),
+    }
+    ExitCode::SUCCESS
+}
+
 fn sources(configuration: Configuration) -> Sources {
     Sources {
         file: configuration.config,
         variables: Variables::from(environment::variables()),
         pod: environment::pod_identity(),
-    }
-}
-
-fn probe(address: &str) -> Result<String> {
-    let context = || format!("cannot ask {address} for its health; is the sidecar running there?");
-    let socket = address
-        .parse()
-        .with_context(|| format!("{address} is no socket address"))?;
-    let mut stream = TcpStream::connect_timeout(&socket, PROBE_TIMEOUT).with_context(context)?;
-    stream
-        .set_read_timeout(Some(PROBE_TIMEOUT))
-        .with_context(context)?;
-    let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).with_context(context)?;
-    let mut answer = String::new();
-    stream
-        .take(PROBE_BYTES_MAX)
-        .read_to_string(&mut answer)
-        .with_context(context)?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-        _ => bail!("{address} does not answer like a sidecar"),
     }
 }
 

@@ -14,6 +14,8 @@ mod environment;
 mod evidence;
 mod lanes;
 mod pace;
+mod prepare;
+mod probe;
 mod process;
 mod renewal;
 mod rest;
@@ -27,6 +29,7 @@ mod span_lane;
 mod span_lookup;
 mod span_store;
 mod units;
+mod wrap;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -28,6 +28,7 @@ pub(crate) mod requests;
 pub(crate) mod sidecar;
 pub(crate) mod store;
 pub(crate) mod tls;
+pub(crate) mod wrapped;
 
 use std::time::Duration;
 

@@ -28,6 +28,8 @@ async fn help() {
         &["run", "--help"],
         &["check", "--help"],
         &["probe", "--help"],
+        &["wrap", "--help"],
+        &["prepare", "--help"],
         &["sing"],
     ] {
         let output = setup.run_to_end(arguments).await;
@@ -154,6 +156,22 @@ async fn probe() {
     let sidecar = setup.start().await;
     elastic.store.arrived_lines(1).await;
     let output = setup.run_to_end(&arguments).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"{\"status\":\"ok\"}\n");
+    assert!(sidecar.terminate().await.success());
+    // A hook waits for one, and succeeds in any case.
+    let wait = |time| [&arguments[..], &["--wait", time]].concat();
+    for (time, said) in [
+        ("50ms", "is the sidecar running there?"),
+        ("soon", "is no time such as"),
+    ] {
+        let output = setup.run_to_end(&wait(time)).await;
+        assert_eq!(output.status.code(), Some(0));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(said), "{error}");
+    }
+    let patient = wait("1m");
+    let (output, sidecar) = tokio::join!(setup.run_to_end(&patient), setup.start());
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"{\"status\":\"ok\"}\n");
     assert!(sidecar.terminate().await.success());

@@ -12,6 +12,7 @@
 //! | `traces` | spans to a receiver that hangs, lies, breaks off and refuses |
 //! | `command` | what an operator types and reads |
 //! | `operations` | what the page for operators names |
+//! | `wrap` | a command whose output a sidecar is to have |
 //! | `totals` | what is counted of requests, lines and calls |
 #![allow(
     clippy::unwrap_used,
@@ -36,3 +37,4 @@ mod secrets;
 mod state;
 mod totals;
 mod traces;
+mod wrap;
