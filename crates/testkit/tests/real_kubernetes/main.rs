@@ -151,6 +151,10 @@ fn issues_and_reviews_tokens(cluster: &Kubernetes) {
     let own = cluster.issue_token("plain", "default", Kubernetes::AUDIENCE, None);
     assert_eq!(cluster.ask_as(&own, &pods("plain")).status, 403);
     assert_eq!(cluster.ask_as(&token, &pods("plain")).status, 401);
+    let config = cluster.kubeconfig_of("plain", "default");
+    let config = format!("--kubeconfig={}", config.display());
+    let who = cluster.kubectl(&["auth", "whoami", &config, "-o", "jsonpath={..username}"]);
+    assert_eq!(who.text(), "system:serviceaccount:plain:default");
 }
 
 #[test]
@@ -227,7 +231,7 @@ const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebh
 #[test]
 fn webhooks_are_called_with_tls_by_address_name_and_service() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(cluster) = Kubernetes::start(folder.path()) else {
+    let Some(mut cluster) = Kubernetes::start(folder.path()) else {
         return;
     };
     for namespace in ["hooks", "url", "external", "service"] {
@@ -276,6 +280,8 @@ fn webhooks_are_called_with_tls_by_address_name_and_service() {
         is_injected(&cluster, way, &host);
     }
     first.check("url", "external");
+    cluster.start_controllers();
+    makes_pods_of_deployments(&cluster);
     second.check("service", "service");
     drop(second);
     is_refused_then_let_in(&cluster);
@@ -298,6 +304,57 @@ fn is_injected(cluster: &Kubernetes, namespace: &str, host: &str) {
         "defaults are set"
     );
     assert_eq!(stored["metadata"]["annotations"]["called"], *host);
+}
+
+fn deployment(name: &str) -> Value {
+    let labels = json!({"app": name});
+    let mut template = pod(name);
+    template["metadata"] = json!({"labels": labels});
+    json!({"metadata": {"name": name},
+           "spec": {"selector": {"matchLabels": labels}, "template": template}})
+}
+
+/// Pods of a Deployment are injected, too, when they are let in, and go with their namespace.
+fn makes_pods_of_deployments(cluster: &Kubernetes) {
+    let deployments = |namespace: &str| format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    cluster
+        .create(&deployments("service"), &deployment("made"))
+        .object();
+    let made = format!("{}?labelSelector=app%3Dmade", pods("service"));
+    let stored = until("the pod is made", || {
+        cluster.ask(&made).object().pointer("/items/0").cloned()
+    });
+    assert_eq!(
+        stored["spec"]["initContainers"][0]["restartPolicy"],
+        "Always"
+    );
+    assert_eq!(
+        stored["metadata"]["ownerReferences"][0]["kind"],
+        "ReplicaSet"
+    );
+
+    cluster.namespace(
+        "strict",
+        &[("pod-security.kubernetes.io/enforce", "restricted")],
+    );
+    cluster
+        .create(&deployments("strict"), &deployment("refused"))
+        .object();
+    let path = format!("{}/refused", deployments("strict"));
+    let said = until("it is said why there is none", || {
+        let status = cluster.ask(&path).object()["status"].clone();
+        let mut conditions = status["conditions"].as_array()?.iter();
+        let failure = conditions.find(|condition| condition["type"] == "ReplicaFailure")?;
+        Some(failure["message"].clone())
+    });
+    assert!(
+        said.as_str().unwrap().contains("violates PodSecurity"),
+        "{said}"
+    );
+    cluster.delete("/api/v1/namespaces/strict").object();
+    until("the namespace is gone", || {
+        (cluster.ask("/api/v1/namespaces/strict").status == 404).then_some(())
+    });
 }
 
 /// Nobody serves the webhook any more.

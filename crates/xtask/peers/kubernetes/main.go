@@ -1,5 +1,5 @@
-// The API server of Kubernetes and its etcd in one program: the name it is called by says which of
-// them it is.
+// The API server of Kubernetes, its etcd and its controllers in one program: the name it is called by
+// says which of them it is.
 package main
 
 import (
@@ -13,7 +13,8 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	server "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
 func main() {
@@ -21,9 +22,11 @@ func main() {
 	case "etcd":
 		etcdmain.Main(os.Args)
 	case "kube-apiserver":
-		os.Exit(cli.Run(app.NewAPIServerCommand()))
+		os.Exit(cli.Run(server.NewAPIServerCommand()))
+	case "kube-controller-manager":
+		os.Exit(cli.Run(controllers.NewControllerManagerCommand()))
 	default:
-		fmt.Fprintln(os.Stderr, "call it as etcd or kube-apiserver")
+		fmt.Fprintln(os.Stderr, "call it as etcd, kube-apiserver or kube-controller-manager")
 		os.Exit(2)
 	}
 }

@@ -1,5 +1,5 @@
-//! The API server of Kubernetes with its etcd, in one program: it validates, admits and stores what
-//! it is given as the one of any cluster does. There is no node, so nothing runs.
+//! The API server of Kubernetes with its etcd and its controllers, in one program: objects are
+//! validated, admitted and stored as in any cluster. There is no node, so nothing runs.
 //!
 //! It is built among the sources of Kubernetes. Their `go.mod` takes the libraries that Kubernetes
 //! publishes as modules of their own from a folder that a module does not bring along; here it takes
@@ -35,9 +35,9 @@ const TOLD_BY: [&str; 2] = [
     "k8s.io/client-go/pkg/version",
 ];
 /// By what names the program is called.
-const PARTS: [&str; 2] = ["etcd", "kube-apiserver"];
+const PARTS: [&str; 3] = ["etcd", "kube-apiserver", "kube-controller-manager"];
 
-/// Installs `<dir>/kubernetes/{etcd,kube-apiserver}`.
+/// Installs `<dir>/kubernetes/{etcd,kube-apiserver,kube-controller-manager}`.
 pub(crate) fn install(dir: &Path) -> Result<()> {
     let text = format!("{MODULE:?}{LIBRARIES}{MORE}{MAIN}{SUMS}{TOLD_BY:?}{PARTS:?}");
     recipe::make(&dir.join("kubernetes"), &text, |folder| {

@@ -52,7 +52,7 @@ pub(crate) enum Peer {
     Jaeger,
     /// The OpenTelemetry Collector.
     Collector,
-    /// The API server of Kubernetes with its etcd.
+    /// The API server of Kubernetes with its etcd and its controllers.
     Kubernetes,
 }
 

@@ -1,7 +1,7 @@
 //! The API server of Kubernetes over its etcd: objects are validated, admitted and stored as in any
-//! cluster, and kubectl and Helm work with them. There are no controllers and no nodes, so nothing
-//! runs: Deployments make no pods, and namespaces that are deleted stay. A test makes a namespace of
-//! its own.
+//! cluster, and kubectl and Helm work with them. There are no nodes: pods wait. Controllers run when
+//! they are started ([`Kubernetes::start_controllers`]); without them Deployments make no pods, and
+//! namespaces that are deleted stay.
 //!
 //! Addresses of Services lie on the loopback interface, in a range that this cluster has for itself.
 //! Whoever listens on a Service's address and its *port* serves it: a webhook that names a Service
@@ -47,6 +47,7 @@ pub struct Kubernetes {
     folder: PathBuf,
     tools: PathBuf,
     // Ended in this order.
+    controllers: Option<Process>,
     server: Process,
     etcd: Process,
 }
@@ -84,9 +85,35 @@ impl Kubernetes {
             api,
             folder,
             tools,
+            controllers: None,
             server,
             etcd,
         })
+    }
+
+    /// Starts the controllers: Deployments make pods, deleted namespaces and what belongs to deleted
+    /// objects go away, namespaces get their service account. Takes 140 MB.
+    ///
+    /// # Panics
+    /// If they do not start.
+    pub fn start_controllers(&mut self) {
+        let program = installed_in("kubernetes", "kube-controller-manager");
+        let program = program.expect("installed with the API server");
+        let [address] = free_ports();
+        let file =
+            |option: &str, name: &str| format!("--{option}={}", self.folder.join(name).display());
+        let mut command = Command::new(program);
+        command
+            .arg(format!("--secure-port={}", address.port()))
+            .arg(format!("--bind-address={}", address.ip()))
+            .arg(file("kubeconfig", "kubeconfig"))
+            .arg(file("root-ca-file", "ca.crt"))
+            .arg(file("service-account-private-key-file", "accounts.key"))
+            .arg("--leader-elect=false");
+        let log = self.folder.join("kube-controller-manager.log");
+        let own_account = "/api/v1/namespaces/default/serviceaccounts/default";
+        let process = Process::start(&mut command, &log, || self.ask(own_account).is_success());
+        self.controllers = Some(process);
     }
 
     /// Where the API is served, as an address with a scheme.
@@ -183,7 +210,9 @@ impl Kubernetes {
         let labels: Value = labels.iter().map(|&(name, value)| (name, value)).collect();
         let namespace = json!({"metadata": {"name": name, "labels": labels}});
         self.create("/api/v1/namespaces", &namespace).object();
-        self.service_account(name, "default");
+        // The controllers may have been faster.
+        let account = self.create_account(name, "default");
+        assert!(account.is_success() || account.status == 409, "{account:?}");
     }
 
     /// Makes a service account.
@@ -191,9 +220,12 @@ impl Kubernetes {
     /// # Panics
     /// If it is refused.
     pub fn service_account(&self, namespace: &str, name: &str) {
+        self.create_account(namespace, name).object();
+    }
+
+    fn create_account(&self, namespace: &str, name: &str) -> Answer {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
         self.create(&path, &json!({"metadata": {"name": name}}))
-            .object();
     }
 
     /// A token of a service account for `audience`, as a kubelet asks for it on behalf of a stored
@@ -220,6 +252,18 @@ impl Kubernetes {
         let answer = self.create(&path, &request).object();
         let token = answer.pointer("/status/token").and_then(Value::as_str);
         token.expect("a token").to_owned()
+    }
+
+    /// The file that tells clients all they need to be a service account, with what it may do.
+    ///
+    /// # Panics
+    /// If there is no such account.
+    pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
+        let token = self.issue_token(namespace, account, Self::AUDIENCE, None);
+        let name = format!("kubeconfig-{namespace}-{account}");
+        let text = kubeconfig(&self.folder, self.address, &token);
+        write(&self.folder, &name, &text.to_string());
+        self.folder.join(name)
     }
 
     /// Calls kubectl, which ends after 40 s at the latest.
@@ -286,33 +330,42 @@ fn prepare(
     address: SocketAddr,
     own_service: Ipv4Addr,
 ) {
-    let write = |name: &str, text: &str| {
-        File::create(folder.join(name))
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .expect("write what the API server reads");
-    };
     let (ip, own_service) = (address.ip().to_string(), own_service.to_string());
     let serving = authority.issue(&[&ip, &own_service, "localhost", "kubernetes.default.svc"]);
     let accounts = rcgen::KeyPair::generate().expect("make the key of service accounts");
+    let users = format!("{token},admin,admin,\"system:masters\"\n");
+    let kubeconfig = kubeconfig(folder, address, token).to_string();
+    for (name, text) in [
+        ("ca.crt", authority.pem()),
+        ("apiserver.crt", serving.certificate),
+        ("apiserver.key", serving.key),
+        ("accounts.key", accounts.serialize_pem()),
+        ("accounts.pub", accounts.public_key_pem()),
+        ("tokens.csv", users),
+        ("kubeconfig", kubeconfig),
+    ] {
+        write(folder, name, &text);
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a test panics where it fails")]
+fn write(folder: &Path, name: &str, text: &str) {
+    File::create(folder.join(name))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("write what the API server or its clients read");
+}
+
+/// What clients are told who have `token`.
+fn kubeconfig(folder: &Path, address: SocketAddr, token: &str) -> Value {
     let server = format!("https://{address}");
-    let kubeconfig = json!({
+    json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {
             "server": server, "certificate-authority": folder.join("ca.crt"),
         }}],
-        "users": [{"name": "admin", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-    });
-    write("ca.crt", &authority.pem());
-    write("apiserver.crt", &serving.certificate);
-    write("apiserver.key", &serving.key);
-    write("accounts.key", &accounts.serialize_pem());
-    write("accounts.pub", &accounts.public_key_pem());
-    write(
-        "tokens.csv",
-        &format!("{token},admin,admin,\"system:masters\"\n"),
-    );
-    write("kubeconfig", &kubeconfig.to_string());
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    })
 }
 
 fn start_etcd(program: &Path, folder: &Path, client: SocketAddr, peer: SocketAddr) -> Process {
