@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::inject::{Evidence, Istio, KubernetesVersion, LogMode, PodSecurity, SidecarKind};
+
+/// Puts the sidecar emco-observer into EMCO's pods, and takes it out again.
+#[derive(Debug, Parser)]
+#[command(name = "emco-observer-control", version, propagate_version = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Gives the pods in a file of manifests their sidecar, without a cluster.
+    ///
+    /// Reads YAML or JSON with any number of documents and lists; pods that are not EMCO's and
+    /// everything that is no workload stay as they are. What was done with each workload is said on
+    /// stderr.
+    Inject(Box<Inject>),
+    /// Takes the sidecar out of the pods in a file of manifests.
+    Eject(Files),
+}
+
+/// Where manifests come from and go to.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// File with manifests; `-` is stdin.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE",
+        default_value = "-"
+    )]
+    pub filename: PathBuf,
+    /// File for the result; stdout unless named.
+    #[arg(short, long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+}
+
+/// How the sidecar is put in, and what the cluster would say.
+#[derive(Debug, Args)]
+pub struct Inject {
+    /// Files.
+    #[command(flatten)]
+    pub files: Files,
+    /// YAML file with the settings of injection; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// The sidecar's image.
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Where lines come from: auto, hostpath, wrap or none.
+    #[arg(long, value_name = "MODE", value_parser = word::<LogMode>)]
+    pub logs: Option<LogMode>,
+    /// What kind of container the sidecar is: auto, native, plain or optional.
+    #[arg(long, value_name = "KIND", value_parser = word::<SidecarKind>)]
+    pub sidecar: Option<SidecarKind>,
+    /// What EMCO is told to record: full, limited or as-sampled.
+    #[arg(long, value_name = "HOW", value_parser = word::<Evidence>)]
+    pub evidence: Option<Evidence>,
+    /// Leaves EMCO's configuration alone.
+    #[arg(long)]
+    pub no_overlay: bool,
+    /// Version of the oldest part of the cluster; without it the sidecar is a plain container.
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<KubernetesVersion>,
+    /// Pod Security level that the namespace enforces: privileged, baseline or restricted.
+    #[arg(long, value_name = "LEVEL", default_value = "privileged")]
+    pub pod_security: PodSecurity,
+    /// Whether Istio injects there.
+    #[arg(long, value_name = "BOOL")]
+    pub istio: Option<bool>,
+}
+
+impl Inject {
+    /// What is known of Istio.
+    pub fn istio(&self) -> Istio {
+        match self.istio {
+            None => Istio::Unknown,
+            Some(true) => Istio::Injects,
+            Some(false) => Istio::Absent,
+        }
+    }
+}
+
+/// One of the words that settings know.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(Value::from(text))
+}

@@ -1,0 +1,128 @@
+//! From the command line to an exit code.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow};
+use garde::Validate as _;
+
+use crate::cli::{Arguments, Command, Files, Inject};
+use crate::inject::{Namespace, Settings, Surroundings};
+use crate::manifests::{self, Report};
+
+/// `EX_USAGE` of sysexits.h: the settings are wrong.
+const BAD_SETTINGS: u8 = 64;
+/// Largest settings file.
+const SETTINGS_BYTES_MAX: u64 = 1 << 20;
+/// Largest file of manifests.
+const MANIFESTS_BYTES_MAX: u64 = 256 << 20;
+
+/// Does what the arguments say.
+pub fn execute(arguments: Arguments) -> ExitCode {
+    let done = match arguments.command {
+        Command::Inject(arguments) => match settings(&arguments) {
+            Ok(settings) => inject(&arguments, &settings),
+            Err(error) => {
+                say(&format!("emco-observer-control: {error:#}"));
+                return ExitCode::from(BAD_SETTINGS);
+            }
+        },
+        Command::Eject(files) => eject(&files),
+    };
+    match done {
+        Ok(report) => {
+            say(report.to_string().trim_end());
+            if report.failed() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            say(&format!("emco-observer-control: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn inject(arguments: &Inject, settings: &Settings) -> Result<Report> {
+    let surroundings = Surroundings {
+        server: arguments.kubernetes_version,
+        oldest_node: arguments.kubernetes_version,
+        namespace: Namespace {
+            // whoever hands manifests over has selected them
+            inject: Some(true),
+            pod_security: arguments.pod_security,
+            istio: arguments.istio(),
+        },
+    };
+    let text = read(&arguments.files.filename, MANIFESTS_BYTES_MAX)?;
+    let done = manifests::inject(&text, settings, &surroundings);
+    finish(&arguments.files, done)
+}
+
+fn eject(files: &Files) -> Result<Report> {
+    let text = read(&files.filename, MANIFESTS_BYTES_MAX)?;
+    finish(files, manifests::eject(&text))
+}
+
+fn finish(files: &Files, done: Result<(String, Report), manifests::Error>) -> Result<Report> {
+    let (text, report) =
+        done.with_context(|| format!("cannot read {}", files.filename.display()))?;
+    match &files.output_file {
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        }
+        None => std::io::stdout()
+            .write_all(text.as_bytes())
+            .context("cannot write to stdout"),
+    }?;
+    Ok(report)
+}
+
+/// The settings of injection: the file's, then the flags'.
+fn settings(arguments: &Inject) -> Result<Settings> {
+    let mut settings = match &arguments.settings {
+        None => Settings::default(),
+        Some(path) => {
+            let text = read(path, SETTINGS_BYTES_MAX)?;
+            serde_saphyr::from_str_valid(&text)
+                .map_err(|error| anyhow!("settings in {}: {error}", path.display()))?
+        }
+    };
+    if let Some(image) = &arguments.image {
+        settings.image.clone_from(image);
+    }
+    settings.logs = arguments.logs.unwrap_or(settings.logs);
+    settings.sidecar = arguments.sidecar.unwrap_or(settings.sidecar);
+    settings.evidence = arguments.evidence.unwrap_or(settings.evidence);
+    settings.overlay &= !arguments.no_overlay;
+    settings.validate().context("settings cannot be used")?;
+    Ok(settings)
+}
+
+/// All of a file, or of stdin.
+fn read(path: &Path, bytes_max: u64) -> Result<String> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut text = String::new();
+    let file: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).with_context(cannot)?)
+    };
+    let read = file.take(bytes_max + 1).read_to_string(&mut text);
+    read.with_context(cannot)?;
+    if text.len() as u64 > bytes_max {
+        return Err(anyhow!(
+            "{} has more than {bytes_max} bytes",
+            path.display()
+        ));
+    }
+    Ok(text)
+}
+
+#[expect(clippy::print_stderr, reason = "the result may go to stdout")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

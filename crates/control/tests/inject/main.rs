@@ -1,0 +1,13 @@
+//! Pods of many shapes in many surroundings: what is put in, and that all of it comes out again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test panics where it fails"
+)]
+
+mod common;
+mod corpus;
+mod patches;
+mod properties;
+mod refusals;
