@@ -47,9 +47,11 @@ impl Rest {
         let watch = async {
             loop {
                 self.quiet().await;
-                // what moves when it shrinks finds pages that nobody has used
+                // what moves finds pages that nobody has used, and leaves pages that nobody uses
                 collect();
                 ledger.lock().rest(now());
+                collect();
+                ledger.lock().settle();
                 collect();
             }
         };

@@ -21,6 +21,8 @@ use crate::starts::Start;
 use crate::state::State;
 use crate::workers;
 
+mod rest;
+
 /// The caller's number of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
@@ -487,50 +489,5 @@ impl Ledger {
             None if now.0.saturating_sub(self.born) < BACKLOG_PAUSE => 0,
             _ => now.0,
         }
-    }
-
-    /// Nothing has come for a while: what is too old goes, and what is kept takes no more room than it
-    /// needs.
-    pub fn rest(&mut self, now: UnixNanos) {
-        self.prune(now);
-        self.waiting.shrink_to_fit();
-        self.spare = Vec::new();
-        self.state.access_lines.shrink_to_fit();
-        self.state.origins.shrink();
-    }
-
-    fn prune(&mut self, now: UnixNanos) {
-        let progress = self.progress(now);
-        let keep = self.state.settings.wait.saturating_add(1_000_000_000);
-        while self
-            .state
-            .access_lines
-            .front()
-            .is_some_and(|line| line.due.saturating_add(keep) < progress)
-        {
-            self.state.access_lines.pop_front();
-        }
-        let horizon = self.state.settings.horizon;
-        let oldest = self.waiting.front().map_or(progress, |line| line.time);
-        let past = |begun: &u64| begun.saturating_add(keep) < oldest;
-        while self.state.rounds.front().is_some_and(past) {
-            self.state.rounds.pop_front();
-        }
-        if now.0.saturating_sub(self.pruned_at) < horizon / 8 {
-            return;
-        }
-        self.pruned_at = now.0;
-        // lines that wait may be of what happened before, and requests have to be told of
-        let lines = self.waiting.front().map(|line| line.time);
-        let wait = self.state.settings.wait;
-        let requests = self.ended.iter().map(|(due, ..)| due.saturating_sub(wait));
-        let oldest = requests.chain(lines).fold(progress, u64::min);
-        self.state
-            .origins
-            .forget_before(oldest.saturating_sub(horizon));
-        self.state.starts.forget(oldest.saturating_sub(horizon));
-        self.state
-            .gaps
-            .retain(|(_, to)| to.saturating_add(horizon) > oldest);
     }
 }

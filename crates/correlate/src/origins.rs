@@ -427,11 +427,23 @@ impl Origins {
         before - self.rows.len()
     }
 
-    /// Gives back the room that is not needed.
-    pub(crate) fn shrink(&mut self) {
+    /// Gives back the room that is not needed, and moves the tables out of theirs.
+    pub(crate) fn rest(&mut self) {
         for origin in &mut self.rows {
             origin.shrink();
         }
+        self.rows.reserve_exact(self.rows.len());
+        self.by_trace.reserve(self.by_trace.capacity());
+    }
+
+    /// How many rows there is room for.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.rows.capacity()
+    }
+
+    /// Moves the tables to where they have just enough room.
+    pub(crate) fn settle(&mut self) {
         self.rows.shrink_to_fit();
         self.by_trace.shrink_to_fit();
     }

@@ -533,6 +533,30 @@ fn a_call_that_only_the_proxy_saw_failed_if_the_proxy_says_so() {
     assert_eq!(failed, [false, true, true, false]);
 }
 
+/// Memory goes back between two moves of the tables; what they say stays.
+#[test]
+fn tables_that_move_say_the_same() {
+    let mut scene = Scene::of("orchestrator");
+    for number in 1..=5 {
+        let begun = u64::from(number) * 600;
+        scene.request(
+            number,
+            "POST",
+            &format!("{DIG}/instantiate"),
+            begun,
+            begun + 500,
+        );
+    }
+    let room = |scene: &Scene| scene.ledger.state.origins.room();
+    let before = room(&scene);
+    scene.ledger.rest(UnixNanos(T0 + 4_000 * MS));
+    assert!(room(&scene) > before, "out of the pages of the burst");
+    scene.ledger.settle();
+    assert!(room(&scene) < before, "no more than is needed");
+    scene.line(700, Some(RESOURCES), "", &[]);
+    assert_eq!(scene.verdict().trace, trace(1));
+}
+
 /// After a restart old evidence comes with a late clock: what was not told of then still is.
 #[test]
 fn a_request_is_not_forgotten_before_it_was_told_of() {

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 
-/// Most that is read of a connection at once, and so the longest head of a request.
-const BUFFER_BYTES_MAX: usize = 32 << 10;
+/// Most that is read of a connection at once, and so the longest head of a request. No power of two:
+/// what lives long is often that large, and would keep the pages of an allocator that these lie in.
+const BUFFER_BYTES_MAX: usize = 24 << 10;
 /// How long the server waits after the system refused to accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 

@@ -120,13 +120,10 @@ impl TryFrom<f64> for Rate {
 #[derive(Debug)]
 pub struct Rules {
     settings: NoiseSettings,
-    calls: Vec<Call>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Call {
-    parent: u64,
-    end: u64,
+    /// Parents of the last calls, and their ends: two tables of which neither is so large that it keeps
+    /// memory of larger things around it.
+    parents: Vec<u64>,
+    ends: Vec<u64>,
 }
 
 impl Rules {
@@ -134,7 +131,8 @@ impl Rules {
     pub fn new(settings: NoiseSettings) -> Self {
         Self {
             settings,
-            calls: vec![Call::default(); PARENTS],
+            parents: vec![0; PARENTS],
+            ends: vec![0; PARENTS],
         }
     }
 
@@ -188,12 +186,10 @@ impl Rules {
     fn pause(&mut self, span: &SpanFacts<'_>) -> Option<u64> {
         let parent = mixed_parent(span.trace, span.parent?);
         let place = usize::try_from(parent % PARENTS as u64).unwrap_or(0);
-        let call = self.calls.get_mut(place)?;
-        let last = (call.parent == parent).then_some(call.end);
-        *call = Call {
-            parent,
-            end: span.end().0.max(last.unwrap_or(0)),
-        };
+        let (known, end) = (self.parents.get_mut(place)?, self.ends.get_mut(place)?);
+        let last = (*known == parent).then_some(*end);
+        *known = parent;
+        *end = span.end().0.max(last.unwrap_or(0));
         span.start.0.checked_sub(last?)
     }
 }
