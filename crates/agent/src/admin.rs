@@ -9,15 +9,20 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use net::{Server, ServerSettings};
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 use telemetry::exposition::{Format, render_as};
 use telemetry::health::Health;
 use telemetry::side_table::SideTable;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::reception::{self, TRY_EVERY};
+
 /// The revision this was built from, where the build says it.
 const REVISION: Option<&str> = option_env!("EMCO_OBSERVER_REVISION");
+
+/// The part of our health that stands for the page.
+const ADMIN: &str = "admin";
 
 /// What can be asked about the sidecar as long as it is up, whatever its state.
 pub(crate) struct Page {
@@ -27,6 +32,7 @@ pub(crate) struct Page {
     pub(crate) health: Health,
     /// Ends the page, and the parts that serve as long as lanes deliver.
     pub(crate) background: CancellationToken,
+    ignored: IntCounter,
     task: JoinHandle<()>,
 }
 
@@ -35,6 +41,7 @@ impl Page {
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
         let registry = Registry::new();
         let health = Health::new(&registry)?;
+        let ignored = reception::ignored(&registry)?;
         telemetry::build::register(&registry, env!("CARGO_PKG_VERSION"), REVISION)?;
         let (side, background) = (SideTable::default(), CancellationToken::new());
         let shown = (registry.clone(), side.clone());
@@ -44,14 +51,21 @@ impl Page {
             side,
             health,
             background,
+            ignored,
             task,
         })
     }
 
-    /// Says why nothing is done: EMCO's pod must not fail because of us.
-    pub(crate) fn idle(&self, part: &'static str, reason: String) {
+    /// Says why nothing is done: EMCO's pod must not fail because of us, and EMCO, which sends its
+    /// spans to `spans`, must not complain.
+    ///
+    /// # Errors
+    /// If it was said before.
+    pub(crate) fn idle(&self, part: &'static str, reason: String, spans: SocketAddr) {
         tracing::error!(reason, "nothing is shipped until this is mended");
         self.health.set(part, reason);
+        let (ignored, stop) = (self.ignored.clone(), self.background.clone());
+        tokio::spawn(reception::ignore(spans, ignored, stop));
     }
 
     /// Ends it, and the parts that serve as long as lanes deliver; its address is free then.
@@ -64,7 +78,7 @@ impl Page {
 }
 
 /// Serves `/metrics` and `/health` until `stop`. A page that cannot be served is a degradation, no
-/// reason to end.
+/// reason to end, and tried again.
 async fn serve(
     address: SocketAddr,
     (registry, side): (Registry, SideTable),
@@ -75,10 +89,17 @@ async fn serve(
         connections_max: 16,
         ..ServerSettings::default()
     };
-    let server = match Server::bind(address, settings).await {
-        Ok(server) => server,
-        Err(error) => return health.set("admin", net::chain(&error)),
+    let server = loop {
+        match Server::bind(address, settings.clone()).await {
+            Ok(server) => break server,
+            Err(error) => health.set(ADMIN, net::chain(&error)),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TRY_EVERY) => {}
+        }
     };
+    health.clear(ADMIN);
     let answer = move |request: Request<Incoming>| {
         let answer = answer(&request, &registry, &side, &health);
         async move { answer }

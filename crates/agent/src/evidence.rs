@@ -15,6 +15,8 @@ use crate::span_fates::Judge;
 use crate::span_lookup::SpanMemory;
 use crate::span_store::SpanStore;
 
+/// How long EMCO's exporter may hold a span back: twice OpenTelemetry's default.
+pub(crate) const EXPORT_DELAY: Duration = Duration::from_secs(10);
 /// A request has ended its first call so long after it began, in nanoseconds (28 ms was seen): one
 /// that began earlier has shown a span.
 const FIRST_CALL: u64 = 250_000_000;
@@ -221,7 +223,7 @@ pub(crate) fn note_late_start(sink: &mut LedgerSink, spans: &SpanStore, listenin
 
 /// Tells of a gap. The journal remembers it, too: this process may end before it has decided the
 /// lines of that time.
-fn note_gap(sink: &mut LedgerSink, spans: &SpanStore, from: UnixNanos, to: UnixNanos) {
+pub(crate) fn note_gap(sink: &mut LedgerSink, spans: &SpanStore, from: UnixNanos, to: UnixNanos) {
     sink.gap(from, to);
     let mut journal = SpanJournal::new(spans.clone());
     if let Err(error) = in_spans::note_gap(&mut journal, from, to) {

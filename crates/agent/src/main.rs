@@ -17,6 +17,7 @@ mod pace;
 mod prepare;
 mod probe;
 mod process;
+mod reception;
 mod renewal;
 mod rest;
 mod resume;

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use head::{
-    CallFeed, Counting, DependencyCalls, Flaws, Head, Origins, Parts, SharedLedger, WAITING_MAX,
-};
+use head::{Counting, Flaws, Head, Origins, Parts, SharedLedger, WAITING_MAX};
 use hub::{HubHandle, Learned};
-use in_spans::Receiver;
 use in_tail::{Event, FileSet, Tailer};
 use model::fact::Fact;
 use model::time::UnixNanos;
@@ -27,9 +24,10 @@ use crate::admin::Page;
 use crate::claim::Claim;
 use crate::configuration::Changes;
 use crate::environment;
-use crate::evidence::{LedgerSink, SpanJournal, note_downtime, note_late_start, rebuild};
+use crate::evidence::{EXPORT_DELAY, LedgerSink, note_downtime, note_late_start, rebuild};
 use crate::lanes;
 use crate::pace::{DECIDE_EVERY, sleep_until, wake_at};
+use crate::reception::Reception;
 use crate::rest::Rest;
 use crate::resume::resume;
 use crate::settings::Settings;
@@ -37,14 +35,10 @@ use crate::span_lane::{self, SpanLaneHandle};
 use crate::span_lookup::{LedgerLookup, SpanMemory};
 use crate::span_store::SpanStore;
 use reload::Current;
-use setup::{
-    Places, bind_receiver, connect_hub, nanos, new_ledger, open_log, open_spool, tail_settings,
-};
+use setup::{Places, connect_hub, nanos, new_ledger, open_log, open_spool, tail_settings};
 
 /// Beyond so many lines that wait, verdicts are taken as soon as they are due.
 const CROWD_LINES: usize = 256;
-/// How long EMCO's exporter may hold a span back: twice OpenTelemetry's default.
-const EXPORT_DELAY: Duration = Duration::from_secs(10);
 /// How often spans that are too old are thrown away, while there is something to do.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
@@ -100,12 +94,12 @@ impl Sidecar {
         if let Some(lost_before) = rebuild(spans.spool(), &mut sink, &meter) {
             ledger.lock().history_lost(lost_before);
         }
-        let receiver = bind_receiver(settings, registry, health).await?;
+        let reception = Reception::open(settings, registry, health).await?;
         let listening = environment::now();
         if let Some(alive_until) = claim.alive_until {
             note_downtime(&mut sink, &spans, alive_until, listening);
         }
-        let received = receive(receiver, sink, &spans, &meter, background);
+        let received = reception.receive(sink, (&ledger, &spans), &meter, background);
         let metrics = pipeline::Metrics::new(registry)?;
         let lane_names = lanes::names(&settings.lanes);
         let (mut log, recovery) = open_log(settings, &lane_names, &queues, registry)?;
@@ -372,26 +366,6 @@ impl Sidecar {
         }
         all_read
     }
-}
-
-/// Takes spans from now on. Answers where the calls in them come out, and the place in the spool in
-/// front of which they were received before.
-fn receive(
-    receiver: Option<Receiver>,
-    sink: LedgerSink,
-    spans: &SpanStore,
-    meter: &Meter,
-    background: &CancellationToken,
-) -> (CallFeed, spool::Position) {
-    let calls = DependencyCalls::new(spans.spool().clone());
-    let received = (calls.feed(), spans.spool().end());
-    if let Some(receiver) = receiver {
-        let sink = sink.counting(calls).judging(spans);
-        let sink = Arc::new(std::sync::Mutex::new(sink));
-        let journal = SpanJournal::new(spans.clone());
-        tokio::spawn(receiver.serve(journal, sink, meter.clone(), background.clone()));
-    }
-    received
 }
 
 /// What keeps log and memory in order.

@@ -79,8 +79,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Labels of what a server does wrong: counted from 0 on, so that the first time is seen, too.
-    pub(crate) const OF_SERVERS: [&str; 6] = [
+    /// Labels of what a server does wrong, or an operator: counted from 0 on, so that the first time is
+    /// seen, too.
+    pub(crate) const OF_SURROUNDINGS: [&str; 7] = [
+        "secret_file",
         "tls",
         "not_bulk",
         "item_count",

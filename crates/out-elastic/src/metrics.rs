@@ -58,7 +58,7 @@ impl Metrics {
                 ]),
             )?,
         };
-        for reason in Error::OF_SERVERS {
+        for reason in Error::OF_SURROUNDINGS {
             metrics.failures.with_label_values(&[reason]);
         }
         registry.register(Box::new(metrics.requests.clone()))?;

@@ -25,7 +25,7 @@ use garde::Validate as _;
 use in_tail::PodIdentity;
 
 use crate::lanes;
-use crate::settings::{Admin, Settings};
+use crate::settings::{Admin, Settings, Spans};
 use conflicts::Conflict;
 use mistakes::Mistake;
 use tree::Origin;
@@ -49,6 +49,12 @@ pub(crate) struct Sources {
     pub(crate) pod: Option<PodIdentity>,
 }
 
+/// Addresses to listen at, as far as they are known.
+pub(crate) struct Listen {
+    pub(crate) admin: SocketAddr,
+    pub(crate) spans: SocketAddr,
+}
+
 /// What was found, usable or not.
 pub(crate) type Loaded = Result<Settings, Mistakes>;
 
@@ -70,11 +76,13 @@ impl Sources {
         (Some(text), settings)
     }
 
-    /// Where to show health while the settings cannot be used.
-    pub(crate) fn admin_listen(&self) -> SocketAddr {
-        let said = self.variables.get("admin.listen");
-        let listen = said.and_then(|text| text.parse().ok());
-        listen.unwrap_or(Admin::default().listen)
+    /// Where to listen while the settings cannot be used.
+    pub(crate) fn listen(&self) -> Listen {
+        let said = |key| self.variables.get(key)?.parse().ok();
+        Listen {
+            admin: said("admin.listen").unwrap_or(Admin::default().listen),
+            spans: said("spans.listen").unwrap_or(Spans::default().listen),
+        }
     }
 
     fn settings(&self, text: &str) -> Result<Settings, Vec<Mistake>> {

@@ -8,12 +8,10 @@ use anyhow::{Context as _, Result};
 use correlate::Ledger;
 use head::{Head, SharedLedger};
 use hub::{ClientSettings, HubClient, HubHandle, Learned};
-use in_spans::Receiver;
 use in_tail::{PlainSettings, PodSettings, Replay};
 use pipeline::{Limits, VerdictLog};
 use prometheus::{IntCounter, Registry};
 use spool::Spool;
-use telemetry::health::Health;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -69,24 +67,6 @@ pub(super) fn new_ledger(settings: &Settings) -> SharedLedger {
     let mut ledger = correlate::Settings::of(&settings.service);
     ledger.wait = nanos(*settings.attribution.wait);
     SharedLedger::new(Ledger::new(ledger))
-}
-
-pub(super) async fn bind_receiver(
-    settings: &Settings,
-    registry: &Registry,
-    health: &Health,
-) -> Result<Option<Receiver>> {
-    let receiver = in_spans::Settings {
-        listen: settings.spans.listen,
-        ..in_spans::Settings::default()
-    };
-    match Receiver::bind(receiver, in_spans::Metrics::new(registry)?).await {
-        Ok(receiver) => Ok(Some(receiver)),
-        Err(error) => {
-            health.set("spans", net::chain(&error));
-            Ok(None)
-        }
-    }
 }
 
 pub(super) fn connect_hub(

@@ -5,6 +5,7 @@
 //! | `lines` | every kind of line, file and rotation |
 //! | `crashes` | killed at any moment, asked to end, started again |
 //! | `state` | damaged, missing, locked and forbidden files |
+//! | `surroundings` | a pod that lacks what it should have |
 //! | `destinations` | receivers that hang, lie, break off and refuse |
 //! | `people` | spans and the hub: who did it, and who may not be named |
 //! | `secrets` | what must not leave the pod |
@@ -35,6 +36,7 @@ mod people;
 mod reload;
 mod secrets;
 mod state;
+mod surroundings;
 mod totals;
 mod traces;
 mod wrap;
