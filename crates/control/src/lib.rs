@@ -3,7 +3,7 @@
 //! | part | is |
 //! |---|---|
 //! | [`inject`] | the pure function from a pod to its JSON patch, and back |
-//! | `manifests` | the same for files of manifests, without a cluster |
+//! | [`manifests`] | the same for files of manifests, without a cluster |
 //! | [`cli`], [`command`] | the command line |
 //!
 //! It deliberately knows nothing of the sidecar's inside: image, command line, variables, ports and
@@ -27,4 +27,4 @@
 pub mod cli;
 pub mod command;
 pub mod inject;
-mod manifests;
+pub mod manifests;

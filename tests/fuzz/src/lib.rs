@@ -23,6 +23,7 @@
 //! | `plain_state` | the state file of plain files | the files are read whole all the same |
 //! | `forward` | what a forward receiver says | a batch is delivered only if its own chunk was acknowledged; each batch has one answer |
 //! | `bulk` | the answer to a bulk request | an item is delivered only if its status says so |
+//! | `manifests` | manifests of pods, as YAML or JSON | what gets a sidecar has just that the second time, and without it is what it was |
 //! | `hub` | requests to the hub, the gateway's access log | all facts and lines are counted; a sidecar cannot say whose a trace is |
 //!
 //! It knows the crates only through what they offer to everybody.
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     target("forward", targets::forward::run),
     target("bulk", targets::bulk::run),
     target("hub", targets::hub::run),
+    target("manifests", targets::manifests::run),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

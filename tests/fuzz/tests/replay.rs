@@ -45,7 +45,7 @@ macro_rules! replays {
 
 replays! {
     framer decoder secrets spans journal traces spool verdict_log verdict_batch dead_letters plain_state
-    forward bulk hub
+    forward bulk hub manifests
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! ...                   ┘
 //! --- ...
 //! ```
-//! `---` at the beginning of a line always begins a document, wherever it stands. A body that begins
+//! `---` at the beginning of a line always begins a document, wherever it stands. A file that begins
 //! with `{` is JSON and stays JSON. YAML is read as Kubernetes reads it, by the rules of version 1.1
 //! (`yes` is true, `0644` is 420), and written so that readers of both versions see the same.
 
@@ -16,27 +16,35 @@ use serde_json::Value;
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// A document is no YAML.
     #[error("document {number}, which begins at line {line}, is no YAML")]
     Yaml {
+        /// Which of the documents, from 1.
         number: usize,
+        /// The line of the file where it begins, from 1.
         line: usize,
+        /// What is wrong with it.
         #[source]
         source: Box<serde_saphyr::Error>,
     },
     /// A document is no JSON.
     #[error("document {number}, which begins at line {line}, is no JSON")]
     Json {
+        /// Which of the documents, from 1.
         number: usize,
+        /// The line of the file where it begins, from 1.
         line: usize,
+        /// What is wrong with it.
         #[source]
         source: serde_json::Error,
     },
     /// A changed document cannot be written as YAML.
     #[error("cannot write document {number} as YAML")]
     Write {
+        /// Which of the documents, from 1.
         number: usize,
+        /// What YAML cannot say.
         #[source]
         source: Box<serde_saphyr::ser::Error>,
     },
@@ -44,7 +52,7 @@ pub(crate) enum Error {
 
 /// The documents of a file, in order.
 #[derive(Debug)]
-pub(crate) struct Documents<'a> {
+pub(super) struct Documents<'a> {
     list: Vec<Document<'a>>,
 }
 
@@ -69,7 +77,7 @@ impl<'a> Documents<'a> {
     ///
     /// # Errors
     /// If a document is neither YAML nor JSON.
-    pub(crate) fn parse(text: &'a str) -> Result<Self, Error> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Error> {
         let mut list: Vec<Document<'a>> = Vec::new();
         let mut line = 1;
         for (part, number) in split(text).into_iter().zip(1..) {
@@ -83,7 +91,7 @@ impl<'a> Documents<'a> {
     ///
     /// # Errors
     /// If a changed document cannot be written.
-    pub(crate) fn change(
+    pub(super) fn change(
         &mut self,
         mut change: impl FnMut(&mut Value) -> bool,
     ) -> Result<(), Error> {
@@ -101,7 +109,7 @@ impl<'a> Documents<'a> {
     }
 
     /// The file.
-    pub(crate) fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         let mut text = String::new();
         for document in &self.list {
             text.push_str(document.head);
@@ -124,7 +132,7 @@ impl<'a> Document<'a> {
     fn parse(part: &'a str, number: usize, line: usize) -> Result<Self, Error> {
         let (head, body) = part.split_at(head_len(part));
         let line = line + head.matches('\n').count();
-        let format = if body.starts_with('{') {
+        let format = if body.starts_with('{') && head.trim().is_empty() {
             Format::Json
         } else {
             Format::Yaml

@@ -9,11 +9,13 @@ mod report;
 mod tests;
 mod workload;
 
-pub(crate) use documents::{Documents, Error};
-pub(crate) use report::{Outcome, Report};
-pub(crate) use workload::Workload;
+pub use documents::Error;
+pub use report::Report;
 
+use documents::Documents;
+use report::Outcome;
 use serde_json::Value;
+use workload::Workload;
 
 use crate::inject::{self, Decision, Settings, Surroundings};
 
@@ -21,7 +23,7 @@ use crate::inject::{self, Decision, Settings, Surroundings};
 ///
 /// # Errors
 /// If a document cannot be read.
-pub(crate) fn inject(
+pub fn inject(
     text: &str,
     settings: &Settings,
     surroundings: &Surroundings,
@@ -42,7 +44,7 @@ pub(crate) fn inject(
 ///
 /// # Errors
 /// If a document cannot be read.
-pub(crate) fn eject(text: &str) -> Result<(String, Report), Error> {
+pub fn eject(text: &str) -> Result<(String, Report), Error> {
     change(text, |pod| match inject::eject(pod) {
         Ok(Some(patch)) => match json_patch::patch(pod, &patch) {
             Ok(()) => Outcome::Ejected,

@@ -7,7 +7,7 @@ use crate::inject::{Injection, Kind, Logs, Reason};
 
 /// What was done with one workload.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     /// It got a sidecar.
     Injected(Box<Injection>),
     /// It had the right one.
@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Whether the workload is another now.
-    pub(crate) const fn is_change(&self) -> bool {
+    pub(super) const fn is_change(&self) -> bool {
         matches!(self, Self::Injected(_) | Self::Ejected)
     }
 
@@ -73,17 +73,17 @@ fn says(injection: &Injection) -> String {
 
 /// What was done with all workloads.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     rows: Vec<(Workload, Outcome)>,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, workload: Workload, outcome: Outcome) {
+    pub(super) fn add(&mut self, workload: Workload, outcome: Outcome) {
         self.rows.push((workload, outcome));
     }
 
     /// Whether something that was to be changed could not be.
-    pub(crate) fn failed(&self) -> bool {
+    pub fn failed(&self) -> bool {
         let mut outcomes = self.rows.iter().map(|(_, outcome)| outcome);
         outcomes.any(|outcome| matches!(outcome, Outcome::Failed(_)))
     }

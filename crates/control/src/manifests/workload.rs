@@ -4,16 +4,16 @@ use serde_json::Value;
 
 /// A pod, or something that makes pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Workload {
-    pub(crate) kind: String,
-    pub(crate) name: String,
+pub(super) struct Workload {
+    pub(super) kind: String,
+    pub(super) name: String,
     /// JSON pointer from the manifest to the pod or its template.
-    pub(crate) pod: String,
+    pub(super) pod: String,
 }
 
 impl Workload {
     /// All in `manifest`, also those in a list.
-    pub(crate) fn find(manifest: &Value) -> Vec<Self> {
+    pub(super) fn find(manifest: &Value) -> Vec<Self> {
         let mut found = Vec::new();
         find(manifest, String::new(), &mut found);
         found

@@ -2,9 +2,6 @@
 //! any case.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
 
 use control::inject::{
     Decision, Evidence, Istio, LogMode, PodSecurity, Settings, Surroundings, eject, review,
@@ -12,7 +9,8 @@ use control::inject::{
 use serde_json::Value;
 
 use crate::common::{
-    Mesh, checked, cluster, coherent, ejected, fixture, meshed, with_istio, with_level,
+    Mesh, checked, cluster, coherent, ejected, fixture, manifests, meshed, templates, with_istio,
+    with_level,
 };
 
 const MESHES: [Mesh; 3] = [Mesh::Native, Mesh::Plain, Mesh::Hold];
@@ -77,26 +75,6 @@ fn hold_everywhere(pod: &Value) {
             }
         }
     }
-}
-
-fn manifests() -> Option<PathBuf> {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/manifests");
-    shared.is_dir().then_some(shared)
-}
-
-/// The templates of all pods in a file.
-fn templates(path: &Path) -> Vec<Value> {
-    let mut text = String::new();
-    let file = File::open(path).expect("the file can be opened");
-    file.take(1 << 24)
-        .read_to_string(&mut text)
-        .expect("it is text");
-    let manifests: Vec<Value> = serde_saphyr::from_multiple(&text).expect("it is YAML");
-    let template = |manifest: Value| match manifest["kind"].as_str() {
-        Some("Pod") => Some(manifest),
-        _ => manifest.pointer("/spec/template").cloned(),
-    };
-    manifests.into_iter().filter_map(template).collect()
 }
 
 #[test]

@@ -6,8 +6,10 @@
     reason = "a test panics where it fails"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
 mod corpus;
 mod patches;
 mod properties;
 mod refusals;
+mod schemas;

@@ -81,6 +81,7 @@ const USES: &[(&str, &[&str])] = &[
             "out-elastic",
             "out-otlp",
             "hub",
+            "control",
         ],
     ),
 ];

@@ -7,6 +7,7 @@ pub(crate) mod forward;
 pub(crate) mod framer;
 pub(crate) mod hub;
 pub(crate) mod journal;
+pub(crate) mod manifests;
 pub(crate) mod plain_state;
 pub(crate) mod runtime;
 pub(crate) mod secrets;

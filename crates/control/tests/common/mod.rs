@@ -1,7 +1,10 @@
 //! Pods to try, places to try them in, and what has to hold for every patch.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use control::inject::{
     Decision, Injection, Istio, KubernetesVersion, Namespace, PodSecurity, Settings, Surroundings,
@@ -24,6 +27,58 @@ pub(crate) fn fixture(name: &str) -> Value {
         Some(template) => template.clone(),
         None => manifest,
     }
+}
+
+/// EMCO's manifests as its charts render them, if they are there.
+pub(crate) fn manifests() -> Option<PathBuf> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/manifests");
+    shared.is_dir().then_some(shared)
+}
+
+/// The pods and the templates of pods in a file.
+pub(crate) fn templates(path: &Path) -> Vec<Value> {
+    let mut text = String::new();
+    let file = File::open(path).expect("the file can be opened");
+    file.take(1 << 24)
+        .read_to_string(&mut text)
+        .expect("it is text");
+    let manifests: Vec<Value> = serde_saphyr::from_multiple(&text).expect("it is YAML");
+    let template = |manifest: Value| match manifest["kind"].as_str() {
+        Some("Pod") => Some(manifest),
+        _ => manifest.pointer("/spec/template").cloned(),
+    };
+    manifests.into_iter().filter_map(template).collect()
+}
+
+/// The pods of EMCO's services: those of its charts if they are there, and the fixtures that a server
+/// takes.
+pub(crate) fn services() -> Vec<Value> {
+    let charts = manifests().map(|folder| templates(&folder.join("emco-services-default.yaml")));
+    let fixtures = [
+        "orchestrator.yaml",
+        "rsync.yaml",
+        "policy.yaml",
+        "istio_native.json",
+    ];
+    let settings = Settings::default();
+    let is_service = |pod: &Value| {
+        let app = pod["metadata"]["labels"]["app"].as_str();
+        app.is_some_and(|app| settings.is_service(app))
+    };
+    let pods = charts.into_iter().flatten().filter(is_service);
+    pods.chain(fixtures.map(fixture)).collect()
+}
+
+/// A template as the pod that is made of it.
+pub(crate) fn as_pod(template: &Value, name: &str) -> Value {
+    let mut pod = template.clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    let metadata = pod["metadata"].as_object_mut().expect("it has metadata");
+    metadata.remove("generateName");
+    metadata.remove("namespace");
+    metadata.insert("name".to_owned(), json!(name));
+    pod
 }
 
 /// A namespace that asks for sidecars, in a cluster of version 1.`minor`.
