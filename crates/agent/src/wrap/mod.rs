@@ -20,7 +20,8 @@
 //! - **The command's end is the end.** What is in the pipes by then is relayed; descendants that still
 //!   hold them are not waited for. In a container they end with its first process, as ever.
 //!
-//! It deliberately knows no settings file, no sidecar and no network, and needs about a megabyte.
+//! It deliberately knows no settings file, no sidecar and no network, and needs less than a megabyte
+//! beside the program's own pages.
 
 mod child;
 mod folder;

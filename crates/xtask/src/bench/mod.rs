@@ -10,6 +10,8 @@
 //! | `idle_rss_bytes`, `idle_wakeups_per_second` | hub and all lanes connected, nothing to do, 30 s |
 //! | `large_body_added_bytes` | how far one body of 30 MiB raises the peak of the memory |
 //! | `after_burst_rss_bytes` | 10 s after the last of 50 MB of spans |
+//! | `wrap_added_p50_us`, `wrap_added_p99_us` | how much later a line is at the end of the pipe with `wrap` than without, a line each ms, in turn; `pipe_p99_us` is the pipe alone |
+//! | `wrap_rss_bytes`, `wrap_busy_rss_bytes`, `wrap_cpu_us_per_line` | `wrap` at that pace, and at a million lines as fast as they come |
 //! | `start_ms` | from the start of the process to its first read of a log that is there |
 //! | `binary_bytes` | size of what ships |
 //!
@@ -26,6 +28,7 @@ mod spans;
 mod statistics;
 mod subject;
 mod traces;
+mod wrap;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +58,9 @@ enum Subject {
     /// The sidecar, alone.
     #[command(name = "self")]
     Sidecar(SidecarArgs),
+    /// What is wrapped when `wrap` is measured.
+    #[command(hide = true)]
+    Pulse(wrap::PulseArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,11 +100,18 @@ enum Figure {
     Idle,
     Burst,
     Start,
+    Wrap,
 }
 
 /// Measures what was asked for.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let Subject::Sidecar(args) = &args.subject;
+    let args = match &args.subject {
+        Subject::Sidecar(args) => args,
+        Subject::Pulse(args) => {
+            wrap::pulse(args)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let figures = measure(args)?;
     print(&figures, args.output)?;
     Ok(ExitCode::SUCCESS)
@@ -139,6 +152,18 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
         let (added, after) = burst::measure(&bench, args.runs)?;
         figures.push(("large_body_added_bytes", added));
         figures.push(("after_burst_rss_bytes", after));
+    }
+    if wants(Figure::Wrap) {
+        say::note(format_args!("measuring wrap"));
+        let wrap = wrap::measure(&bench, args.runs)?;
+        figures.extend([
+            ("wrap_added_p50_us", wrap.added_half),
+            ("wrap_added_p99_us", wrap.added_most),
+            ("pipe_p99_us", wrap.pipe_most),
+            ("wrap_rss_bytes", wrap.memory),
+            ("wrap_busy_rss_bytes", wrap.memory_after),
+            ("wrap_cpu_us_per_line", wrap.cpu),
+        ]);
     }
     if wants(Figure::Lines) {
         say::note(format_args!("measuring {} lines", args.lines));

@@ -58,6 +58,11 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// The program under measurement.
+    pub(super) const fn program(&self) -> &Path {
+        self.program
+    }
+
     /// Makes an empty folder for one run.
     pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
