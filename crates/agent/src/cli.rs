@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// says that there is no such command, 126 that it cannot be run. A copy that cannot be written is
     /// told of on standard error and never holds the command up.
     ///
-    ///   emco-observer wrap --output /emco-observer-output/clm -- ./clm --verbose
+    ///   emco-observer wrap --output /emco-observer-shared/clm -- ./clm --verbose
     #[command(verbatim_doc_comment)]
     Wrap(Wrap),
     /// Gets a pod ready for a sidecar, as an init container; to be run again at will.

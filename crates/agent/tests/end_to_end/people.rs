@@ -43,13 +43,18 @@ impl Scene {
 
     /// Plays a request, once it has ended.
     async fn play(&mut self, sidecar: &Sidecar, request: &Request) -> Ids {
+        let ids = self.play_without_spans(request).await;
+        let (status, said) = sidecar.post_spans(&request.body()).await;
+        assert_eq!(status, 202, "{said}");
+        ids
+    }
+
+    async fn play_without_spans(&mut self, request: &Request) -> Ids {
         request.ended().await;
         let (start, end) = (request.access_start(), request.access());
         self.proxy.at(request.start).says(&start, "");
         let line = request.line(&mut self.service);
         let record = self.proxy.at(request.start + TAKES).says(&end, "");
-        let (status, said) = sidecar.post_spans(&request.body()).await;
-        assert_eq!(status, 202, "{said}");
         Ids { line, record }
     }
 
@@ -101,6 +106,36 @@ async fn who_made_a_trace_at_the_gateway_is_the_person_of_its_lines() {
             .any(|name| name.starts_with("emco-requests-")),
         "{indices:?}"
     );
+}
+
+/// While another process has the address of spans, what other requests did is not known; when it is
+/// ours, and what was missed is over, people have names again.
+#[tokio::test]
+async fn nobody_is_named_while_nobody_listens_for_spans() {
+    let hub = Hub::start().await;
+    let mut scene = Scene::new(|setup| setup.hub(hub.address)).await;
+    let taken = tokio::net::TcpListener::bind(scene.setup.spans).await;
+    let sidecar = scene.setup.start().await;
+    for number in 1..=3 {
+        let request = request(number);
+        hub.gateway_says(&request.trace, "alice");
+        let ids = scene.play_without_spans(&request).await;
+        let document = scene.document(&ids.line).await;
+        assert_eq!(document.get("user.id"), None, "{document}");
+    }
+    drop(taken);
+    let mut number = 3;
+    until("somebody is named", async || {
+        number += 1;
+        let request = request(number);
+        hub.gateway_says(&request.trace, "alice");
+        let ids = scene.play(&sidecar, &request).await;
+        let document = scene.document(&ids.line).await;
+        let person = document.get("user.id").cloned();
+        assert!(person.as_ref().is_none_or(|person| person == "alice"));
+        person
+    })
+    .await;
 }
 
 /// Anybody can write a header: what nobody proves is no person.

@@ -352,6 +352,20 @@ async fn a_sidecar_delivers_what_a_wrapped_command_says() {
         assert_eq!(lines.len(), said.len(), "each has one id");
         assert!(said.iter().all(|line| texts.contains(line)));
     };
+    // the volume has more in it than lines
+    let (pod, from) = (&setup.pod.directory, folder.join("config.json"));
+    fs::write(&from, "{}").unwrap();
+    let to = pod.join("config.json");
+    let overlay = format!("{}:{}", from.display(), to.display());
+    let prepare = [
+        "prepare",
+        "--install",
+        pod.to_str().unwrap(),
+        "--overlay",
+        &overlay,
+    ];
+    let prepared = setup.run_to_end(&prepare).await;
+    assert!(prepared.status.success(), "{prepared:?}");
     let mut sidecar = setup.start().await;
     let mut wrapped = start();
     // more than is kept, a file's worth at a time

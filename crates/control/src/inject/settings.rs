@@ -76,7 +76,7 @@ pub struct Settings {
     pub state_bytes_limit: u64,
     /// Room for lines in log mode `wrap`, of which it keeps 50 MiB, in the volume that the sidecar and
     /// EMCO's container share.
-    #[garde(range(min = 16 * MIB, max = 64 * 1024 * MIB))]
+    #[garde(range(min = 56 * MIB, max = 64 * 1024 * MIB))]
     pub output_bytes_limit: u64,
 }
 
