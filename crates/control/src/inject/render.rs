@@ -153,14 +153,16 @@ pub(super) fn service_variables(plan: &Plan<'_>) -> Vec<Value> {
         .collect()
 }
 
-/// Says when the image is fetched, unless it is what Kubernetes does anyway.
+/// Says when the image is fetched, unless it is what Kubernetes does anyway: each time if it is the
+/// latest.
 fn pull(container: &mut Value, settings: &Settings) {
-    let (_, name) = settings
-        .image
-        .rsplit_once('/')
-        .unwrap_or(("", &settings.image));
-    let is_fixed =
-        name.contains('@') || name.split_once(':').is_some_and(|(_, tag)| tag != "latest");
+    let image = settings.image.as_str();
+    let name = image.rsplit_once('/').map_or(image, |(_, name)| name);
+    let (tagged, digest) = name.split_once('@').unwrap_or((name, ""));
+    let is_fixed = match tagged.split_once(':') {
+        Some((_, tag)) => tag != "latest",
+        None => !digest.is_empty(),
+    };
     let default = if is_fixed {
         PullPolicy::IfNotPresent
     } else {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use control::inject::{
-    Decision, Evidence, Istio, LogMode, Note, Obstacle, PodSecurity, Settings, SidecarKind, review,
+    Decision, Evidence, Istio, LogMode, Note, Obstacle, PodSecurity, PullPolicy, Settings,
+    SidecarKind, review,
 };
 use serde_json::{Value, json};
 
@@ -463,4 +464,95 @@ fn secrets_for_the_image_come_behind_the_pods_own() {
     let patched = checked(&fixture("orchestrator.yaml"), &settings, &cluster(27));
     let names = names(&patched, "imagePullSecrets");
     assert_eq!(names, ["emco-docker-registry-key", "ours"]);
+}
+
+#[test]
+fn nothing_runs_before_a_service_whose_sidecar_is_optional() {
+    for (logs, level, expected) in [
+        (LogMode::Auto, PodSecurity::Privileged, "hostpath"),
+        (LogMode::Auto, PodSecurity::Restricted, "none"),
+        (LogMode::Wrap, PodSecurity::Privileged, "none"),
+    ] {
+        let settings = Settings {
+            sidecar: SidecarKind::Optional,
+            ..settings(logs)
+        };
+        let surroundings = with_level(cluster(34), level);
+        let pod = fixture("orchestrator.yaml");
+        let patched = checked(&pod, &settings, &surroundings);
+        assert_eq!(patched["spec"].get("initContainers"), None);
+        assert_eq!(
+            patched["spec"]["containers"][1]["command"],
+            pod["spec"]["containers"][0]["command"]
+        );
+        let injection = injected(&pod, &settings, &surroundings);
+        assert_eq!(injection.summary.logs.name(), expected);
+        let why = Obstacle::Optional;
+        assert!(injection.notes.contains(&Note::NoOverlay { why }));
+        let no_wrap = injection.notes.contains(&Note::OptionalWithoutWrap);
+        assert_eq!(no_wrap, expected == "none");
+    }
+}
+
+#[test]
+fn when_the_image_is_fetched_is_said_where_kubernetes_would_do_otherwise() {
+    let policy = |image: &str, image_pull_policy| {
+        let settings = Settings {
+            image: image.to_owned(),
+            image_pull_policy,
+            ..settings(LogMode::Wrap)
+        };
+        let patched = checked(&fixture("orchestrator.yaml"), &settings, &cluster(30));
+        let containers = patched["spec"]["initContainers"].as_array().unwrap();
+        let said: Vec<_> = containers
+            .iter()
+            .map(|each| each.get("imagePullPolicy"))
+            .collect();
+        assert_eq!(said[0], said[1]);
+        said[0].map(|policy| policy.as_str().unwrap().to_owned())
+    };
+    for image in ["a:1", "host:5000/a:1", "a@sha256:00", "a:1@sha256:00"] {
+        assert_eq!(policy(image, PullPolicy::IfNotPresent), None, "{image}");
+        assert_eq!(policy(image, PullPolicy::Always).unwrap(), "Always");
+    }
+    for image in ["a", "host:5000/a", "a:latest", "a:latest@sha256:00"] {
+        assert_eq!(
+            policy(image, PullPolicy::IfNotPresent).unwrap(),
+            "IfNotPresent",
+            "{image}"
+        );
+        assert_eq!(policy(image, PullPolicy::Always), None);
+        assert_eq!(policy(image, PullPolicy::Never).unwrap(), "Never");
+    }
+}
+
+#[test]
+fn every_note_says_what_is_less() {
+    let notes = [
+        Note::UnknownWord {
+            name: "emco-observer.io/logs",
+            value: "x".to_owned(),
+            allowed: "a or b",
+        },
+        Note::HostPathForbidden(PodSecurity::Baseline),
+        Note::NoCommand {
+            container: "x".to_owned(),
+        },
+        Note::NoOverlay {
+            why: Obstacle::NoMount,
+        },
+        Note::OptionalWithoutWrap,
+        Note::NotNative,
+    ];
+    let mut labels: Vec<&str> = notes.iter().map(Note::label).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), notes.len());
+    for note in notes {
+        let text = note.to_string();
+        assert!(
+            text.len() > 40 && text.len() < 200 && !text.ends_with('.'),
+            "{text}"
+        );
+    }
 }
