@@ -68,7 +68,7 @@ pub(crate) struct Logs {
     /// Container whose lines are Envoy's access log.
     #[garde(skip)]
     pub(crate) proxy_container: String,
-    /// Containers never to follow. Our own has to be among them.
+    /// Containers never to follow. Our own have to be among them.
     #[garde(skip)]
     pub(crate) exclude: Vec<String>,
 }
@@ -323,7 +323,9 @@ impl Default for Logs {
             pod_dir: None,
             files: Vec::new(),
             proxy_container: "istio-proxy".to_owned(),
-            exclude: vec!["istio-init".to_owned(), "emco-observer".to_owned()],
+            exclude: ["istio-init", "emco-observer-prepare", "emco-observer"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }
