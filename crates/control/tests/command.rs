@@ -74,6 +74,31 @@ fn a_file_goes_in_and_comes_out_again() {
 }
 
 #[test]
+fn whole_charts_go_in_and_come_out_again() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/manifests");
+    let Ok(files) = folder.read_dir() else { return };
+    for file in files {
+        let chart = String::from_utf8(std::fs::read(file.unwrap().path()).unwrap()).unwrap();
+        let inject = |input: &str| {
+            let done = run(&["inject", "--kubernetes-version", "1.34"], input);
+            assert!(done.status.success(), "{}", text(&done.stderr));
+            done
+        };
+        let with = inject(&chart);
+        let injected = text(&with.stderr).matches("  injected  ").count();
+        // the services are in two of the files
+        assert!(injected == 0 || injected == 20, "{injected}");
+        assert_eq!(injected == 0, with.stdout == chart.as_bytes());
+        assert_eq!(inject(text(&with.stdout)).stdout, with.stdout);
+        let without = run(&["eject"], text(&with.stdout));
+        let values = |manifests: &str| -> Vec<serde_json::Value> {
+            serde_saphyr::from_multiple(manifests).unwrap()
+        };
+        assert!(values(text(&without.stdout)) == values(&chart));
+    }
+}
+
+#[test]
 fn stdin_to_stdout() {
     let mongo = std::fs::read(fixture("mongo.yaml")).unwrap();
     let done = run(&["inject"], text(&mongo));

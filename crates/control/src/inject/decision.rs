@@ -96,10 +96,7 @@ pub enum Reason {
     )]
     NotSelected,
     /// No service of EMCO.
-    #[error(
-        "the pod label app is {}, which is no service of EMCO; if it is one, add it to more_services",
-        app.as_deref().unwrap_or("missing")
-    )]
+    #[error("{}", not_emco(app.as_deref()))]
     NotEmco {
         /// The value of the label.
         app: Option<String>,
@@ -261,5 +258,15 @@ impl fmt::Display for Obstacle {
             Self::Optional => "nothing runs before EMCO where the sidecar is optional",
             Self::Unreadable => "config.json is readable for its owner only",
         })
+    }
+}
+
+fn not_emco(app: Option<&str>) -> String {
+    match app {
+        Some(app) => format!(
+            "the pod label app is {app}, which is no service of EMCO; if it is one, add it to more_services"
+        ),
+        None => "the pod has no label app, which every service of EMCO has; if it is one, label it"
+            .to_owned(),
     }
 }
