@@ -31,8 +31,8 @@ enum Command {
     Bench(bench::Args),
     /// Play all recordings and some generated ones; print the tables of docs/benchmarks.md.
     Report(report::Args),
-    /// Build what ships: a static binary.
-    Dist,
+    /// Build what ships: static binaries and their images.
+    Dist(dist::Args),
     /// Make the page and the JSON schema of the settings from the types that read them.
     Configuration,
     /// Make the ledger's call map from the analysis of EMCO.
@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Peers(args) => peers::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
-        Command::Dist => dist::run(),
+        Command::Dist(args) => dist::run(&args),
         Command::Configuration => configuration::run(),
         Command::Callmap => callmap::run(),
     }

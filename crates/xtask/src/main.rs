@@ -9,7 +9,7 @@
 //! | `peers` | installs the real servers the tests deliver to |
 //! | `bench` | measures the sidecar |
 //! | `report` | plays all recordings and prints the tables of `docs/benchmarks.md` |
-//! | `dist` | builds what ships |
+//! | `dist` | builds what ships: static programs, their images, bills of materials |
 //! | `configuration` | makes the page and the schema of the settings |
 //! | `callmap` | makes the ledger's call map |
 //!

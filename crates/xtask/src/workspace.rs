@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::child;
@@ -56,6 +56,20 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
         .with_context(|| format!("read {}", path.display()))?;
     Ok(text)
+}
+
+/// Reads a file of at most `bytes_max` bytes.
+pub(crate) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("read {}", path.display()))?;
+    ensure!(
+        u64::try_from(bytes.len())? <= bytes_max,
+        "{} has more than {bytes_max} bytes",
+        path.display()
+    );
+    Ok(bytes)
 }
 
 /// The part of `cargo metadata` that we read.

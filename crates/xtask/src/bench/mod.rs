@@ -124,7 +124,7 @@ fn measure(args: &SidecarArgs) -> Result<Vec<Measured>> {
     let wants = |figure| args.only.is_empty() || args.only.contains(&figure);
     let built = match &args.program {
         Some(program) => dist::given(program)?,
-        None => dist::build()?,
+        None => dist::sidecar()?,
     };
     let folder = Folder::create(None)?;
     let corpus = match corpus::choose_here(None, None) {

@@ -45,6 +45,10 @@ pub(super) const GATE: &[Step] = &[
         run: install_peers,
     },
     Step {
+        name: "image",
+        run: image,
+    },
+    Step {
         name: "tests",
         run: tests,
     },
@@ -180,6 +184,12 @@ fn demos() -> Result<Count> {
     Ok(calm?.plus(Count::step(status.success())))
 }
 
+/// The smallest of the programs as it ships: built static, packed, read by others.
+fn image() -> Result<Count> {
+    xtask(&["dist", "--program", "emco-observer-control"], 900)
+}
+
+/// All programs as they ship, none larger than promised.
 fn dist() -> Result<Count> {
     xtask(&["dist"], 1800)
 }
