@@ -1,8 +1,9 @@
 //! Builds what ships: each program as a static binary, and as an image that holds nothing else.
 //!
 //! ```text
-//! sources ─▶ build ─▶ program ─┬─▶ image ─▶ archive ─▶ check, skopeo
-//!     └─────▶ sbom ◀───────────┘
+//! sources ─┬─▶ build ─▶ program ─┬─▶ image ─▶ archive ─▶ check, skopeo
+//!          ├─▶ notices ──────────┘
+//!          └─▶ sbom
 //! ```
 //!
 //! All that is made lies in `target/images/`, with the digests of everything in `SHA256SUMS`. Nothing
@@ -12,11 +13,14 @@ mod build;
 mod check;
 mod elf;
 mod image;
+mod notices;
 mod sbom;
 mod skopeo;
 #[cfg(test)]
 mod tests;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +29,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{say, workspace};
 use build::{PROGRAMS, Program, Target};
 use image::{Description, File, Image};
+use sbom::Graph;
 
 pub(crate) use build::{given, sidecar};
 
@@ -90,8 +95,10 @@ fn ship(
 ) -> Result<()> {
     let built = build::build(program, target)?;
     let content = build::read(&built.path)?;
-    let bill = sbom::make(program, target, &image::hex(&content), created)?;
-    let files = files(program, content.clone(), args.roots.as_deref())?;
+    let graph = Graph::of(program, target)?;
+    let bill = sbom::make(program, target, &graph, &image::hex(&content), created)?;
+    let notices = notices::make(&graph, target)?;
+    let files = files(program, &content, &notices, args.roots.as_deref())?;
     let description = describe(args, program, created, &content)?;
     let image = image::pack(&description, &files)?;
     let stem = format!(
@@ -100,7 +107,8 @@ fn ship(
     );
     let archive = output.write(&format!("{stem}.tar"), &image.archive)?;
     output.write(&format!("{stem}.cdx.json"), &bill)?;
-    output.write(&stem, &content)?;
+    output.write(&format!("{stem}.licenses.txt"), notices.as_bytes())?;
+    output.write_program(&stem, &content)?;
     prove(program, &image, &archive)?;
     say::result(format_args!("{} {}", description.reference(), image.digest));
     say::result(format_args!(
@@ -130,30 +138,32 @@ fn describe(args: &Args, program: Program, created: &str, content: &[u8]) -> Res
     })
 }
 
-/// What is in an image: the program, its licence, and roots if they are given.
-fn files(program: Program, content: Vec<u8>, roots: Option<&Path>) -> Result<Vec<File>> {
+/// What is in an image: the program, licences, and roots if they are given.
+fn files(
+    program: Program,
+    content: &[u8],
+    notices: &str,
+    roots: Option<&Path>,
+) -> Result<Vec<File>> {
     let licence = workspace::read_text(&workspace::root().join("LICENSE"))?;
+    let file = |path: &str, content: &[u8]| File {
+        path: path.to_owned(),
+        content: content.to_vec(),
+        is_executable: false,
+    };
     let mut files = vec![
         File {
-            path: program.name.to_owned(),
-            content,
             is_executable: true,
+            ..file(program.name, content)
         },
-        File {
-            path: "licenses/LICENSE".to_owned(),
-            content: licence.into_bytes(),
-            is_executable: false,
-        },
+        file("licenses/LICENSE", licence.as_bytes()),
+        file("licenses/third-party.txt", notices.as_bytes()),
     ];
     if let Some(path) = roots {
         let content = workspace::read_bytes(path, ROOTS_BYTES_MAX)?;
         let is_pem = String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----");
         ensure!(is_pem, "{} has no certificate", path.display());
-        files.push(File {
-            path: image::ROOTS.to_owned(),
-            content,
-            is_executable: false,
-        });
+        files.push(file(image::ROOTS, &content));
     }
     Ok(files)
 }
@@ -188,6 +198,12 @@ impl Output {
         let path = self.folder.join(name);
         std::fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
+    }
+
+    fn write_program(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.write(name, content)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755))
+            .with_context(|| format!("make {} executable", path.display()))
     }
 
     /// Writes the digest of each file, as `sha256sum --check` reads it.

@@ -54,18 +54,38 @@ impl Crate {
 
     /// What names it everywhere.
     fn url(&self) -> String {
-        format!("pkg:cargo/{}@{}", self.name, self.version)
+        url(&self.name, &self.version)
     }
+}
+
+fn url(name: &str, version: &str) -> String {
+    format!("pkg:cargo/{name}@{version}")
 }
 
 /// The crates of a program, and which needs which.
 #[derive(Debug, Default)]
-struct Graph {
+pub(super) struct Graph {
     crates: BTreeMap<String, Crate>,
     needs: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Graph {
+    /// Asks cargo what becomes part of `program`.
+    pub(super) fn of(program: Program, target: Target) -> Result<Self> {
+        let mut tree = workspace::cargo();
+        tree.args(["tree", "--locked", "--quiet", "--charset", "ascii"])
+            .args(["--package", program.package, "--target", target.triple()])
+            .args(["--edges", "normal,no-proc-macro", "--prefix", "depth"])
+            .args(["--format", FORMAT]);
+        Self::parse(&child::output("cargo tree", &mut tree, BOUND)?)
+    }
+
+    /// Under what a crate comes, if it is in here.
+    pub(super) fn licence(&self, name: &str, version: &str) -> Option<&str> {
+        let found = self.crates.get(&url(name, version))?;
+        Some(&found.licence)
+    }
+
     /// Reads what `cargo tree --prefix depth` printed; the first line is the program.
     fn parse(tree: &str) -> Result<Self> {
         let mut graph = Self::default();
@@ -113,15 +133,10 @@ fn digests(lock: &str) -> BTreeMap<(String, String), String> {
 pub(super) fn make(
     program: Program,
     target: Target,
+    graph: &Graph,
     digest: &str,
     created: &str,
 ) -> Result<Vec<u8>> {
-    let mut tree = workspace::cargo();
-    tree.args(["tree", "--locked", "--quiet", "--charset", "ascii"])
-        .args(["--package", program.package, "--target", target.triple()])
-        .args(["--edges", "normal,no-proc-macro", "--prefix", "depth"])
-        .args(["--format", FORMAT]);
-    let tree = child::output("cargo tree", &mut tree, BOUND)?;
     let lock = workspace::read_text(&workspace::root().join("Cargo.lock"))?;
     let mut rustc = Command::new("rustc");
     rustc.arg("--version").current_dir(workspace::root());
@@ -134,7 +149,7 @@ pub(super) fn make(
         digest,
         created,
     };
-    let bill = bill(&about, &Graph::parse(&tree)?, &digests(&lock))?;
+    let bill = bill(&about, graph, &digests(&lock))?;
     let mut text = serde_json::to_vec_pretty(&bill).context("write the bill of materials")?;
     text.push(b'\n');
     Ok(text)
@@ -319,12 +334,10 @@ mod tests {
 
     #[test]
     fn the_sidecar_has_what_it_uses_and_nothing_that_only_builds() {
-        let bill = make(
-            super::super::build::SIDECAR,
-            Target::Glibc,
-            "0b",
-            "2026-01-01T00:00:00Z",
-        );
+        let sidecar = super::super::build::SIDECAR;
+        let graph = Graph::of(sidecar, Target::Glibc).unwrap();
+        let created = "2026-01-01T00:00:00Z";
+        let bill = make(sidecar, Target::Glibc, &graph, "0b", created);
         let bill: Value = serde_json::from_slice(&bill.unwrap()).unwrap();
         let components = bill["components"].as_array().unwrap();
         let has = |name: &str| components.iter().any(|c| c["name"] == name);
