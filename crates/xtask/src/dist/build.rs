@@ -32,6 +32,13 @@ const FLAGS: [&str; 6] = [
     "CPPFLAGS",
 ];
 
+/// What makes C forget when it was compiled: mimalloc would tell it.
+const NO_TIME: [&str; 3] = [
+    "-Wno-builtin-macro-redefined",
+    "-D__DATE__=\"-\"",
+    "-D__TIME__=\"-\"",
+];
+
 /// A program that ships.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -256,9 +263,11 @@ fn c_flags_variable(target: Target) -> String {
 }
 
 fn c_flags(moved: &[String]) -> String {
-    let flags: Vec<String> = moved
+    let moved = moved.iter().map(|pair| format!("-ffile-prefix-map={pair}"));
+    let flags: Vec<String> = NO_TIME
         .iter()
-        .map(|pair| format!("-ffile-prefix-map={pair}"))
+        .map(|flag| (*flag).to_owned())
+        .chain(moved)
         .collect();
     flags.join(" ")
 }
@@ -341,7 +350,8 @@ mod tests {
         );
         assert_eq!(
             c_flags(&moved_from("/a")),
-            "-ffile-prefix-map=/a=/emco-observer -ffile-prefix-map=/a/target=/target \
+            "-Wno-builtin-macro-redefined -D__DATE__=\"-\" -D__TIME__=\"-\" \
+             -ffile-prefix-map=/a=/emco-observer -ffile-prefix-map=/a/target=/target \
              -ffile-prefix-map=/home/me/.cargo/registry/src/index-1=/crates"
         );
     }
