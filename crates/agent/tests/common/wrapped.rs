@@ -64,6 +64,41 @@ impl Wrapped {
         Self::spawn(folder, &[&["unshare"], namespaces, &wrap, command].concat())
     }
 
+    /// The same as the first process of a container.
+    pub(crate) fn start_as_first_process(
+        folder: &Path,
+        directory: &Path,
+        command: &[&str],
+    ) -> Self {
+        let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        let unshare: &[&str] = if is_root {
+            &["unshare", "--pid", "--fork", "--kill-child"]
+        } else {
+            &[
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ]
+        };
+        let wrap = [
+            BINARY,
+            "wrap",
+            "--output",
+            directory.to_str().unwrap(),
+            "--",
+        ];
+        Self::spawn(folder, &[unshare, &wrap, command].concat())
+    }
+
+    /// The process that it is the parent of.
+    pub(crate) fn only_child(&self) -> u32 {
+        let path = format!("/proc/{id}/task/{id}/children", id = self.id());
+        read(Path::new(&path)).trim().parse().expect("one child")
+    }
+
     fn spawn(folder: &Path, arguments: &[&str]) -> Self {
         let (out, err) = (folder.join("wrapped.out"), folder.join("wrapped.err"));
         let mut child = Command::new(arguments[0])
@@ -117,9 +152,7 @@ impl Wrapped {
 
     /// Sends it a signal.
     pub(crate) async fn signal(&self, signal: &str) {
-        let id = self.id().to_string();
-        let status = Command::new("kill").args([signal, &id]).status().await;
-        assert!(status.unwrap().success());
+        kill(signal, self.id()).await;
     }
 
     /// A folder as it sees it.
@@ -133,6 +166,13 @@ impl Wrapped {
         let status = timeout(PATIENCE, self.child.wait()).await;
         status.expect("it ends").unwrap()
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) async fn kill(signal: &str, id: u32) {
+    let id = id.to_string();
+    let status = Command::new("kill").args([signal, &id]).status().await;
+    assert!(status.unwrap().success());
 }
 
 /// The copy in `directory`, all its files in the order in which they were written.

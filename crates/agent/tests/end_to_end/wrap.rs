@@ -8,7 +8,7 @@ use crate::common::bulk::Server;
 use crate::common::sidecar::Setup;
 use crate::common::store::text;
 use crate::common::until;
-use crate::common::wrapped::{Wrapped, copy, lines};
+use crate::common::wrapped::{Wrapped, copy, kill, lines};
 
 /// A folder with a directory for the copy.
 struct Scene {
@@ -155,6 +155,26 @@ async fn orphans_are_reaped() {
     .await;
     wrapped.feed("\n").await;
     assert!(wrapped.ended().await.success());
+}
+
+/// What kubelet's TERM, an orphan and the command's end are to the first process of a container.
+#[tokio::test]
+async fn as_the_first_process_of_a_container() {
+    let scene = Scene::new();
+    let script = "(sleep 600 &); sleep 600 & trap \"echo got TERM; exit 9\" TERM; echo ready; wait";
+    let folder = scene.folder.path();
+    let command = ["sh", "-c", script];
+    let mut wrapped = Wrapped::start_as_first_process(folder, &scene.directory, &command);
+    wrapped.says("ready\n").await;
+    let first = wrapped.only_child();
+    kill("-TERM", first).await;
+    assert_eq!(wrapped.ended().await.code(), Some(9));
+    assert!(wrapped.out().ends_with("got TERM\n"), "{}", wrapped.out());
+    assert_eq!(scene.copied("stdout").last().unwrap(), "got TERM");
+    until("everybody has ended with it", async || {
+        (!Path::new(&format!("/proc/{first}")).try_exists().unwrap()).then_some(())
+    })
+    .await;
 }
 
 /// In a container they end with its first process; elsewhere they lose their output.
