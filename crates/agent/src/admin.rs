@@ -61,11 +61,13 @@ impl Page {
     ///
     /// # Errors
     /// If it was said before.
-    pub(crate) fn idle(&self, part: &'static str, reason: String, spans: SocketAddr) {
+    ///
+    /// # Errors
+    /// If it was said before.
+    pub(crate) fn idle(&self, part: &'static str, reason: String, spans: SocketAddr) -> Result<()> {
         tracing::error!(reason, "nothing is shipped until this is mended");
         self.health.set(part, reason);
-        let (ignored, stop) = (self.ignored.clone(), self.background.clone());
-        tokio::spawn(reception::ignore(spans, ignored, stop));
+        reception::ignore(spans, &self.ignored, &self.registry, &self.background)
     }
 
     /// Ends it, and the parts that serve as long as lanes deliver; its address is free then.

@@ -48,7 +48,7 @@ async fn serve(sources: Sources, logs: &Logs) -> Result<()> {
             Err(mistakes) => {
                 let listen = changes.sources().listen();
                 let page = Page::open(listen.admin)?;
-                page.idle("settings", mistakes.brief(), listen.spans);
+                page.idle("settings", mistakes.brief(), listen.spans)?;
                 next(&mut changes, page, None, &stop).await
             }
         };
@@ -91,7 +91,7 @@ async fn serve_with(
         Err(error) if environment::in_pod() => {
             page.close().await;
             let page = Page::open(settings.admin.listen)?;
-            page.idle("start", format!("{error:#}"), settings.spans.listen);
+            page.idle("start", format!("{error:#}"), settings.spans.listen)?;
             Ok(next(changes, page, Some(START_AGAIN), stop).await)
         }
         Err(error) => Err(error),

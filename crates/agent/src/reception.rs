@@ -5,14 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::Bytes;
 use head::{CallFeed, DependencyCalls, SharedLedger};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
-use in_spans::{Metrics, Receiver};
+use in_spans::{Journal, JournalError, Metrics, Receiver, SpanSink};
+use model::evidence::SpanFacts;
 use model::time::UnixNanos;
-use net::{Server, ServerSettings};
 use prometheus::{IntCounter, Registry};
 use telemetry::cpu::Meter;
 use telemetry::health::Health;
@@ -107,11 +103,11 @@ impl Reception {
     }
 }
 
-/// Counts what [`ignore`] takes.
+/// Counts spans that nothing can be done with.
 pub(crate) fn ignored(registry: &Registry) -> prometheus::Result<IntCounter> {
     let ignored = IntCounter::new(
-        "emco_observer_idle_ignored_bodies_total",
-        "Bodies of spans that came while nothing could be done with them",
+        "emco_observer_idle_ignored_spans_total",
+        "Spans that came while nothing could be done with them",
     )?;
     registry.register(Box::new(ignored.clone()))?;
     Ok(ignored)
@@ -119,28 +115,57 @@ pub(crate) fn ignored(registry: &Registry) -> prometheus::Result<IntCounter> {
 
 /// Takes spans and forgets them, where nothing else can be done: EMCO prints a line for every body
 /// that it cannot send.
-pub(crate) async fn ignore(address: SocketAddr, ignored: IntCounter, stop: CancellationToken) {
-    let server = loop {
-        if let Ok(server) = Server::bind(address, ServerSettings::default()).await {
-            break server;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(TRY_EVERY) => {}
-        }
+///
+/// # Errors
+/// If the metrics are registered already.
+pub(crate) fn ignore(
+    address: SocketAddr,
+    ignored: &IntCounter,
+    registry: &Registry,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let reception = Reception {
+        settings: in_spans::Settings {
+            listen: address,
+            ..in_spans::Settings::default()
+        },
+        metrics: Metrics::new(registry)?,
+        // that nothing can be done is said already
+        health: Health::new(&Registry::new())?,
+        receiver: None,
     };
-    let answer = move |mut request: Request<Incoming>| {
-        let ignored = ignored.clone();
-        async move {
-            // an answer before the end of a body would break the connection
-            while let Some(Ok(_)) = request.body_mut().frame().await {}
-            ignored.inc();
-            let mut accepted = Response::new(Empty::<Bytes>::new());
-            *accepted.status_mut() = StatusCode::ACCEPTED;
-            accepted
-        }
-    };
-    server.serve(answer, stop).await;
+    let (meter, stop) = (Meter::new(registry)?, stop.clone());
+    let forgetful = Forgetful(ignored.clone());
+    tokio::spawn(async move {
+        let receiver = loop {
+            if let Some(receiver) = reception.listen().await {
+                break receiver;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(TRY_EVERY) => {}
+            }
+        };
+        let sink = Arc::new(Mutex::new(forgetful.clone()));
+        receiver.serve(forgetful, sink, meter, stop).await;
+    });
+    Ok(())
+}
+
+/// Counts and keeps nothing.
+#[derive(Clone)]
+struct Forgetful(IntCounter);
+
+impl SpanSink for Forgetful {
+    fn span(&mut self, _span: &SpanFacts<'_>) {
+        self.0.inc();
+    }
+}
+
+impl Journal for Forgetful {
+    fn append(&mut self, _kind: u8, _at: UnixNanos, _payload: &[u8]) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 /// A time in which nobody listens: what happens in it may be anybody's.

@@ -74,8 +74,8 @@ async fn spans_of_a_pod_without_settings_are_taken_and_forgotten() {
             .await;
         assert_eq!(status, 202);
     }
-    let ignored = "emco_observer_idle_ignored_bodies_total";
-    assert_eq!(sidecar.metric(ignored, &[]).await, 3);
+    let ignored = "emco_observer_idle_ignored_spans_total";
+    assert_eq!(sidecar.metric(ignored, &[]).await, 6);
     sidecar
         .says(&["nothing is shipped until this is mended"])
         .await;
