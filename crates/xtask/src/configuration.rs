@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use crate::{say, workspace};
+use crate::{chart, say, workspace};
 
 /// The schema, inside the repository.
 pub(crate) const SCHEMA: &str = "docs/configuration.schema.json";
@@ -29,11 +29,21 @@ Made by `cargo xtask configuration` from the types that read the file (`crates/a
 A time is a whole number with `ms`, `s`, `m` or `h`. Sizes are bytes. In a pod the downward API's `POD_NAMESPACE`, `POD_NAME` and `POD_UID` say who the pod is, and so where its logs are.
 ";
 
-/// Writes both files.
+/// Makes the text of a file.
+type Make = fn(root: &Path) -> Result<Option<String>>;
+
+/// Writes both files, and those of the chart.
 pub(crate) fn run() -> Result<ExitCode> {
     let root = workspace::root();
-    for (output, make) in [(SCHEMA, make_schema as fn(&Path) -> _), (PAGE, make_page)] {
-        let text: Option<String> = make(&root)?;
+    let files: [(&str, Make); 5] = [
+        (SCHEMA, make_schema),
+        (PAGE, make_page),
+        (chart::SCHEMA, chart::make_schema),
+        (chart::VALUES, chart::make_values),
+        (chart::PAGE, chart::make_page),
+    ];
+    for (output, make) in files {
+        let text = make(&root)?;
         let path = root.join(output);
         std::fs::write(&path, text.unwrap_or_default())
             .with_context(|| format!("write {}", path.display()))?;

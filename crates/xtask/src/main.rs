@@ -10,7 +10,7 @@
 //! | `bench` | measures the sidecar |
 //! | `report` | plays all recordings and prints the tables of `docs/benchmarks.md` |
 //! | `dist` | builds what ships: static programs, their images, bills of materials |
-//! | `configuration` | makes the page and the schema of the settings |
+//! | `configuration` | makes the pages and the schemas of the settings and of the chart's values |
 //! | `callmap` | makes the ledger's call map |
 //!
 //! Knows the programs only from outside: their command lines, files and protocols.
@@ -18,6 +18,7 @@
 mod apt;
 mod bench;
 mod callmap;
+mod chart;
 mod child;
 mod cli;
 mod configuration;

@@ -32,7 +32,7 @@ const MIB: u64 = 1 << 20;
 
 /// How pods get their sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The sidecar's image. E.g. `registry.example.com/emco-observer:0.1.0`.
@@ -95,7 +95,7 @@ pub enum PullPolicy {
 
 /// Where the sidecar gets lines from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum LogMode {
     /// `hostpath` where the namespace's Pod Security level allows it, `wrap` elsewhere.
@@ -111,7 +111,7 @@ pub enum LogMode {
 
 /// Which kind of container the sidecar is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum SidecarKind {
     /// `native` where the server and every node know it (Kubernetes 1.29), `plain` elsewhere.
@@ -130,7 +130,7 @@ pub enum SidecarKind {
 /// What EMCO is told to record. A recorded request costs EMCO CPU time: `limited` 8 to 17 % of
 /// orchestrator's, `full` 14 to 31 %, and two to three times dcm's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, Serialize))]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
     /// Every request, with whole statements.
@@ -145,7 +145,7 @@ pub enum Evidence {
 /// What the sidecar asks of the node. There is no limit of CPU time unless one is named: throttled
 /// when EMCO is busiest, it would fall behind.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
     /// Thousandths of a core that are kept free.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Finding;
 use crate::workspace::read_text;
-use crate::{callmap, configuration};
+use crate::{callmap, chart, configuration};
 
 /// How one file is made.
 pub(crate) struct Generator {
@@ -33,6 +33,21 @@ pub(crate) const GENERATORS: &[Generator] = &[
     Generator {
         output: configuration::PAGE,
         make: configuration::make_page,
+        command: "cargo xtask configuration",
+    },
+    Generator {
+        output: chart::SCHEMA,
+        make: chart::make_schema,
+        command: "cargo xtask configuration",
+    },
+    Generator {
+        output: chart::VALUES,
+        make: chart::make_values,
+        command: "cargo xtask configuration",
+    },
+    Generator {
+        output: chart::PAGE,
+        make: chart::make_page,
         command: "cargo xtask configuration",
     },
 ];
