@@ -58,6 +58,12 @@ pub enum Error {
         /// The setting that is not.
         missing: &'static str,
     },
+    /// A certificate that we should show cannot be used.
+    #[error("taking a certificate and its key: {problem}")]
+    Identity {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The settings for TLS contradict themselves.
     #[error("setting up TLS")]
     TlsSetup(#[source] rustls::Error),
@@ -115,7 +121,9 @@ impl Error {
             Self::Connect { .. } | Self::Exchange { connect: true, .. } => "connect",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
-            Self::TlsFile { .. } | Self::TlsHalf { .. } | Self::NoRoots => "tls_files",
+            Self::TlsFile { .. } | Self::TlsHalf { .. } | Self::Identity { .. } | Self::NoRoots => {
+                "tls_files"
+            }
             Self::Exchange { connect: false, .. } => "closed",
             Self::BodyTooLong { .. } => "body_too_long",
             Self::Body(_) => "body",

@@ -7,7 +7,9 @@
 //! | [`connect`] | a TCP or TLS connection with a time limit |
 //! | [`tls`] | the client's TLS configuration, read again when its files change |
 //! | [`client`] | an HTTP/1.1 client for one endpoint, with limits |
-//! | [`server`] | an HTTP/1.1 server with limits and an orderly end |
+//! | [`identity`] | the certificate that a server shows, replaced while it runs |
+//! | [`server`] | an HTTP/1.1 server with limits and an orderly end, with TLS or without |
+//! | [`transport`] | what lies between TCP and HTTP on a server's side |
 //! | [`body`] | bodies read whole up to a cap, or decoded piece by piece |
 //! | [`backoff`] | how long to wait before the next attempt |
 //!
@@ -27,13 +29,16 @@ pub mod client;
 pub mod connect;
 pub mod endpoint;
 mod error;
+pub mod identity;
 pub mod server;
 pub mod tls;
+pub mod transport;
 
 pub use backoff::Backoff;
 pub use client::{ClientSettings, HttpClient, Reply};
 pub use connect::Stream;
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, chain};
+pub use identity::Identity;
 pub use server::{Server, ServerSettings};
 pub use tls::{TlsClient, TlsSettings};

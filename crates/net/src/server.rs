@@ -15,9 +15,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::transport::{Plain, Tls, Transport};
+use crate::{Error, Identity};
 
 /// Most that is read of a connection at once, and so the longest head of a request. No power of two:
 /// what lives long is often that large, and would keep the pages of an allocator that these lie in.
@@ -52,9 +54,10 @@ pub struct Peer(pub SocketAddr);
 
 /// A bound listener that is not served yet.
 #[derive(Debug)]
-pub struct Server {
+pub struct Server<T = Plain> {
     listener: TcpListener,
     settings: ServerSettings,
+    transport: T,
 }
 
 impl Server {
@@ -69,9 +72,27 @@ impl Server {
                 address: address.to_string(),
                 source,
             })?;
-        Ok(Self { listener, settings })
+        Ok(Self {
+            listener,
+            settings,
+            transport: Plain,
+        })
     }
 
+    /// Speaks TLS, as `identity`.
+    ///
+    /// # Errors
+    /// [`Error::TlsSetup`] if TLS cannot be set up at all.
+    pub fn with_tls(self, identity: &Identity) -> Result<Server<Tls>, Error> {
+        Ok(Server {
+            listener: self.listener,
+            settings: self.settings,
+            transport: Tls::new(identity)?,
+        })
+    }
+}
+
+impl<T: Transport> Server<T> {
     /// Where it listens.
     ///
     /// # Errors
@@ -106,24 +127,20 @@ impl Server {
             let Some((stream, peer, permit)) = accepted else {
                 continue;
             };
-            let connection = connection(
-                stream,
+            let connection = Connection {
                 peer,
-                handler.clone(),
-                self.settings.header_timeout,
-                stop.clone(),
-            );
+                header_timeout: self.settings.header_timeout,
+                stop: stop.clone(),
+            };
+            let (handler, transport) = (handler.clone(), self.transport.clone());
             connections.spawn(async move {
-                connection.await;
+                connection.serve(stream, transport, handler).await;
                 drop(permit);
             });
         }
         drop(self.listener);
         let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.settings.drain_timeout, drained)
-            .await
-            .is_err()
-        {
+        if timeout(self.settings.drain_timeout, drained).await.is_err() {
             tracing::warn!("requests were still being answered at the end of the drain time");
         }
     }
@@ -143,41 +160,56 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<Accepte
     }
 }
 
-async fn connection<H, F, B>(
-    stream: TcpStream,
+/// One connection.
+struct Connection {
     peer: SocketAddr,
-    handler: H,
     header_timeout: Duration,
     stop: CancellationToken,
-) where
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "connection ended before it began");
-        return;
-    }
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        let response = handler(request);
-        async move { Ok::<_, Infallible>(response.await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+}
+
+impl Connection {
+    async fn serve<T, H, F, B>(self, stream: TcpStream, transport: T, handler: H)
+    where
+        T: Transport,
+        H: Fn(Request<Incoming>) -> F,
+        F: Future<Output = Response<B>>,
+        B: Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let peer = self.peer;
+        let begun = stream.set_nodelay(true).map(|()| transport.begin(stream));
+        let begun = async { timeout(self.header_timeout, begun?).await? };
+        let stream = tokio::select! {
+            begun = begun => begun,
+            () = self.stop.cancelled() => return,
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "connection ended before it began");
+                return;
+            }
+        };
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let response = handler(request);
+            async move { Ok::<_, Infallible>(response.await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error = crate::chain(&error), "connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, error = crate::chain(&error), "connection ended early");
     }
 }

@@ -11,13 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use net::{ClientSettings, Endpoint, HttpClient, TlsClient, TlsSettings, connect};
+use http_body_util::Full;
+use net::{
+    ClientSettings, Endpoint, HttpClient, Identity, Server, ServerSettings, TlsClient, TlsSettings,
+    connect,
+};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -214,4 +219,65 @@ fn files_that_cannot_be_used_are_named() {
         ca_file.display()
     );
     assert_eq!(error, expected);
+}
+
+/// A server of ours that answers `ok` as `identity`.
+async fn our_server(identity: &Identity, stop: &CancellationToken) -> Endpoint {
+    let local = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(local, ServerSettings::default())
+        .await
+        .unwrap();
+    let server = server.with_tls(identity).unwrap();
+    let endpoint = format!("https://{}", server.local_addr().unwrap());
+    let answer = async |_| http::Response::new(Full::new(Bytes::from("ok")));
+    tokio::spawn(server.serve(answer, stop.clone()));
+    endpoint.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_shows_what_was_set_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.crt");
+    let (old, new) = (certificate(), certificate());
+    trust(&ca_file, &old);
+    let (identity, stop) = (Identity::default(), CancellationToken::new());
+    let endpoint = our_server(&identity, &stop).await;
+    let ask = |tls: TlsSettings| {
+        let settings = ClientSettings {
+            tls,
+            ..ClientSettings::default()
+        };
+        let client = HttpClient::new(endpoint.clone(), settings);
+        async move {
+            client
+                .send(Method::GET, "/", HeaderMap::new(), Bytes::new())
+                .await
+        }
+    };
+    assert!(!identity.is_set());
+    let refused = ask(settings(&ca_file)).await.unwrap_err();
+    assert_eq!(refused.label(), "tls", "there is nobody yet");
+
+    let set = |shown: &CertifiedKey<KeyPair>| {
+        let key = shown.signing_key.serialize_pem();
+        identity.set(shown.cert.pem().as_bytes(), key.as_bytes())
+    };
+    set(&old).unwrap();
+    assert_eq!(ask(settings(&ca_file)).await.unwrap().body, "ok");
+    let mixed = identity.set(
+        new.cert.pem().as_bytes(),
+        old.signing_key.serialize_pem().as_bytes(),
+    );
+    assert_eq!(mixed.unwrap_err().label(), "tls_files");
+    assert_eq!(
+        ask(settings(&ca_file)).await.unwrap().body,
+        "ok",
+        "what was there stays"
+    );
+
+    set(&new).unwrap();
+    assert_eq!(ask(settings(&ca_file)).await.unwrap_err().label(), "tls");
+    std::fs::write(&ca_file, new.cert.pem() + "\n").unwrap();
+    assert_eq!(ask(settings(&ca_file)).await.unwrap().body, "ok");
+    stop.cancel();
 }
