@@ -28,6 +28,17 @@ pub enum Command {
     Inject(Box<Inject>),
     /// Takes the sidecar out of the pods in a file of manifests.
     Eject(Files),
+    /// Runs the control plane in a cluster until SIGTERM: the webhook that gives new pods their sidecar,
+    /// and its certificates.
+    Serve(Serve),
+}
+
+/// Where the settings of the control plane are.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// YAML file with the settings; without one all are defaults.
+    #[arg(long, value_name = "FILE", env = "EMCO_OBSERVER_CONTROL_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// Where manifests come from and go to.

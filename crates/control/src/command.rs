@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
-use garde::Validate as _;
+use garde::Validate;
+use serde::de::DeserializeOwned;
 
 use crate::cli::{Arguments, Command, Files, Inject};
 use crate::inject::{Namespace, Settings, Surroundings};
 use crate::manifests::{self, Report};
+use crate::serve;
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -22,28 +24,31 @@ const MANIFESTS_BYTES_MAX: u64 = 256 << 20;
 pub fn execute(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Inject(arguments) => match settings(&arguments) {
-            Ok(settings) => inject(&arguments, &settings),
-            Err(error) => {
-                say(&format!("emco-observer-control: {error:#}"));
-                return ExitCode::from(BAD_SETTINGS);
-            }
+            Ok(settings) => reported(inject(&arguments, &settings)),
+            Err(error) => return failed(&error, BAD_SETTINGS),
         },
-        Command::Eject(files) => eject(&files),
+        Command::Eject(files) => reported(eject(&files)),
+        Command::Serve(arguments) => match read_settings(arguments.config.as_deref()) {
+            Ok(settings) => serve::run(settings).map(|()| ExitCode::SUCCESS),
+            Err(error) => return failed(&error, BAD_SETTINGS),
+        },
     };
-    match done {
-        Ok(report) => {
-            say(report.to_string().trim_end());
-            if report.failed() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            }
-        }
-        Err(error) => {
-            say(&format!("emco-observer-control: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| failed(&error, 1))
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    say(&format!("emco-observer-control: {error:#}"));
+    ExitCode::from(code)
+}
+
+fn reported(done: Result<Report>) -> Result<ExitCode> {
+    let report = done?;
+    say(report.to_string().trim_end());
+    Ok(if report.failed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn inject(arguments: &Inject, settings: &Settings) -> Result<Report> {
@@ -83,14 +88,7 @@ fn finish(files: &Files, done: Result<(String, Report), manifests::Error>) -> Re
 
 /// The settings of injection: the file's, then the flags'.
 fn settings(arguments: &Inject) -> Result<Settings> {
-    let mut settings = match &arguments.settings {
-        None => Settings::default(),
-        Some(path) => {
-            let text = read(path, SETTINGS_BYTES_MAX)?;
-            serde_saphyr::from_str_valid(&text)
-                .map_err(|error| anyhow!("settings in {}: {error}", path.display()))?
-        }
-    };
+    let mut settings: Settings = read_settings(arguments.settings.as_deref())?;
     if let Some(image) = &arguments.image {
         settings.image.clone_from(image);
     }
@@ -100,6 +98,19 @@ fn settings(arguments: &Inject) -> Result<Settings> {
     settings.overlay &= !arguments.no_overlay;
     settings.validate().context("settings cannot be used")?;
     Ok(settings)
+}
+
+/// The settings in a file; all are defaults without one.
+fn read_settings<T>(path: Option<&Path>) -> Result<T>
+where
+    T: Default + DeserializeOwned + Validate<Context = ()>,
+{
+    let Some(path) = path else {
+        return Ok(T::default());
+    };
+    let text = read(path, SETTINGS_BYTES_MAX)?;
+    serde_saphyr::from_str_valid(&text)
+        .map_err(|error| anyhow!("settings in {}: {error}", path.display()))
 }
 
 /// All of a file, or of stdin.

@@ -24,7 +24,13 @@
 //! assert!(matches!(decision, Decision::Inject(_)));
 //! ```
 
+pub mod certificates;
 pub mod cli;
+pub mod cluster;
 pub mod command;
 pub mod inject;
 pub mod manifests;
+pub mod metrics;
+pub mod serve;
+pub mod settings;
+pub mod webhook;

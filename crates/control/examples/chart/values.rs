@@ -146,7 +146,8 @@ struct Global {
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Hub {
-    /// Whether the control plane serves one, and sidecars use it.
+    /// Whether the control plane serves one, and sidecars use it. This version does not serve one yet
+    /// and refuses to start with it.
     enabled: bool,
 }
 
@@ -302,7 +303,7 @@ impl Values {
                 image_pull_secrets: Vec::new(),
                 image_registry: String::new(),
             },
-            hub: Hub { enabled: true },
+            hub: Hub { enabled: false },
             injection: standard_injection()?,
             lab: Lab::standard(),
             monitoring: Monitoring::standard(),

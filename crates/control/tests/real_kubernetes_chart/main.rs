@@ -9,6 +9,7 @@
 
 mod installs;
 mod renders;
+mod serves;
 
 use std::path::{Path, PathBuf};
 

@@ -65,10 +65,10 @@ const SETS: [(&str, &[&str]); 8] = [
         ],
     ),
     (
-        "several_namespaces_without_a_hub",
+        "several_namespaces_and_a_hub",
         &[
             "namespaces={emco,emco-two}",
-            "hub.enabled=false",
+            "hub.enabled=true",
             "sidecar.secrets.elastic-password=changed",
             "injection.evidence=full",
             "injection.overlay=false",

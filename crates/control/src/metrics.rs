@@ -1,0 +1,78 @@
+//! What the control plane counts.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// A review takes microseconds; a namespace that has to be asked for takes milliseconds.
+const BUCKETS: [f64; 8] = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.05, 0.5, 2.0];
+
+/// All of it. Clones share the numbers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Reviews by outcome: `injected`, `replaced`, `current`, `malformed`, or why a pod was skipped.
+    pub reviews: IntCounterVec,
+    /// Seconds that a review takes.
+    pub review_seconds: Histogram,
+    /// Things that are less than was asked for, by kind.
+    pub notes: IntCounterVec,
+    /// Events by whether they were sent: `sent`, `failed`, `full`.
+    pub events: IntCounterVec,
+    /// Certificates and authorities made.
+    pub certificate_renewals: IntCounter,
+    /// When the certificate that is shown expires, in seconds since 1970.
+    pub certificate_expiry: IntGauge,
+}
+
+impl Metrics {
+    /// Registers all of it.
+    ///
+    /// # Errors
+    /// If something of the same name is registered already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name, help, label: &str| {
+            let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let reviews = counters(
+            "emco_observer_control_reviews_total",
+            "Pods that the API server asked about, by what was done with them.",
+            "outcome",
+        )?;
+        let notes = counters(
+            "emco_observer_control_notes_total",
+            "Sidecars that are less than was asked for, by what is missing.",
+            "note",
+        )?;
+        let events = counters(
+            "emco_observer_control_events_total",
+            "Events for operators, by what became of them.",
+            "outcome",
+        )?;
+        let review_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "emco_observer_control_review_duration_seconds",
+                "How long reviews of pods take.",
+            )
+            .buckets(BUCKETS.to_vec()),
+        )?;
+        let certificate_renewals = IntCounter::new(
+            "emco_observer_control_certificate_renewals_total",
+            "Times that this replica renewed the certificate, its authority, or both.",
+        )?;
+        let certificate_expiry = IntGauge::new(
+            "emco_observer_control_certificate_expiry_timestamp_seconds",
+            "When the certificate of the webhook expires.",
+        )?;
+        registry.register(Box::new(review_seconds.clone()))?;
+        registry.register(Box::new(certificate_renewals.clone()))?;
+        registry.register(Box::new(certificate_expiry.clone()))?;
+        Ok(Self {
+            reviews,
+            review_seconds,
+            notes,
+            events,
+            certificate_renewals,
+            certificate_expiry,
+        })
+    }
+}

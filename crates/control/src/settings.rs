@@ -1,0 +1,174 @@
+//! What an operator can say about the control plane, as types: the comment of a field is its
+//! description, a text in backquotes behind `e.g.` its example.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use garde::Validate;
+use serde::{Deserialize, Deserializer};
+
+use crate::certificates::Policy;
+use crate::inject;
+
+/// Everything an operator can say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Levels of our own log: one for all, others by module. E.g. `info,control=debug`.
+    #[garde(length(min = 1))]
+    pub log_level: String,
+    /// Where metrics and health are shown.
+    #[garde(skip)]
+    pub admin: Admin,
+    /// What the API server calls.
+    #[garde(dive)]
+    pub webhook: Webhook,
+    /// How certificates are kept.
+    #[garde(dive)]
+    pub certificates: Certificates,
+    /// How pods get their sidecar.
+    #[garde(dive)]
+    pub injection: inject::Settings,
+}
+
+/// Where metrics and health are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address of `/metrics`, `/health` and `/ready`.
+    pub listen: SocketAddr,
+}
+
+/// What the API server calls.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhook {
+    /// Address of `/mutate`, with TLS.
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// Name of the `MutatingWebhookConfiguration`; all webhooks in it are ours.
+    #[garde(length(min = 1, max = 253))]
+    pub configuration: String,
+    /// Name of the Service in our namespace through which the API server calls.
+    #[garde(length(min = 1, max = 63))]
+    pub service: String,
+}
+
+/// How certificates are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// Name of the Secret in our namespace with authority and certificate; made by us.
+    #[garde(length(min = 1, max = 253))]
+    pub secret: String,
+    /// Name of the `ConfigMap` with the authority in every namespace with sidecars; made by us.
+    #[garde(length(min = 1, max = 253))]
+    pub authority_config_map: String,
+    /// Age at which the authority gets its successor.
+    #[garde(custom(at_least_certificate(&self.certificate_renewal)))]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(deserialize_with = "duration")]
+    pub authority_renewal: Duration,
+    /// Age at which the certificate is replaced.
+    #[garde(skip)]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(deserialize_with = "duration")]
+    pub certificate_renewal: Duration,
+    /// How long it takes at most until every API server and replica has heard of something new.
+    #[garde(skip)]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(deserialize_with = "duration")]
+    pub settle: Duration,
+}
+
+impl Certificates {
+    /// When what is renewed.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            authority_renewal: self.authority_renewal,
+            certificate_renewal: self.certificate_renewal,
+            settle: self.settle,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log_level: telemetry::logs::DEFAULT_FILTER.to_owned(),
+            admin: Admin::default(),
+            webhook: Webhook::default(),
+            certificates: Certificates::default(),
+            injection: inject::Settings::default(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: everywhere(9464),
+        }
+    }
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self {
+            listen: everywhere(8443),
+            configuration: "emco-observer".to_owned(),
+            service: "emco-observer".to_owned(),
+        }
+    }
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            secret: "emco-observer-certificates".to_owned(),
+            authority_config_map: "emco-observer-ca".to_owned(),
+            authority_renewal: policy.authority_renewal,
+            certificate_renewal: policy.certificate_renewal,
+            settle: policy.settle,
+        }
+    }
+}
+
+const fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+/// A certificate of an authority that is replaced sooner than itself would be of no use.
+fn at_least_certificate(certificate: &Duration) -> impl FnOnce(&Duration, &()) -> garde::Result {
+    let least = *certificate;
+    move |authority, &()| {
+        let enough = *authority >= least;
+        enough.then_some(()).ok_or_else(|| {
+            garde::Error::new("is less than certificate_renewal; renew the authority later")
+        })
+    }
+}
+
+/// A whole number with `ms`, `s`, `m`, `h` or `d`.
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    let bad =
+        || serde::de::Error::custom("has to be a whole number with ms, s, m, h or d, e.g. 10d");
+    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let (number, unit) = text.split_at_checked(unit).ok_or_else(bad)?;
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let seconds = match unit {
+        "ms" => return Ok(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
