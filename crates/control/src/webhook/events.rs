@@ -39,7 +39,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// A queue of notices; whoever holds the other end sends them ([`deliver`]).
+    /// A queue of notices; whoever holds the other end sends them.
     pub fn new(metrics: Metrics) -> (Self, mpsc::Receiver<Notice>) {
         let (queue, notices) = mpsc::channel(WAITING_MAX);
         (Self { queue, metrics }, notices)
