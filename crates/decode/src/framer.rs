@@ -25,6 +25,9 @@ mod slot;
 
 use slot::{FOREIGN, Piece, Slot, extent};
 
+/// A header of full length and the first byte of the text.
+const HEAD_BYTES_MAX: usize = cri::HEADER_BYTES_MAX + 1;
+
 /// One record's text and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framed<'a> {
@@ -46,8 +49,8 @@ pub struct Framed<'a> {
 #[derive(Debug)]
 pub struct Framer {
     settings: FramerSettings,
-    /// First bytes of a physical line whose header is not complete; at most
-    /// [`cri::HEADER_BYTES_MAX`].
+    /// First bytes of a physical line up to the first of its text, which says in which record its
+    /// header stands; at most [`HEAD_BYTES_MAX`].
     head: Vec<u8>,
     /// The physical line that has begun: its header is read, its newline is not.
     line: Option<Line>,
@@ -177,7 +180,7 @@ impl Framer {
         } else {
             let mut head = std::mem::take(&mut self.head);
             let known = head.len();
-            let missing = cri::HEADER_BYTES_MAX.saturating_sub(known).min(run.len());
+            let missing = HEAD_BYTES_MAX.saturating_sub(known).min(run.len());
             let (first, rest) = run.split_at(missing);
             head.extend_from_slice(first);
             self.begin(file, offset - known as u64, &head, false, now, sink);
@@ -202,13 +205,13 @@ impl Framer {
         let (slot, time, partial, skip) = match self.settings.format {
             Format::Plain(stream) => (stream as usize, now, false, 0),
             Format::Cri => match cri::next_header(content, &mut self.times) {
-                Some(header) if ended || ends_with_space(content, header.bytes) => (
+                Some(header) if ended || content.len() > header.bytes => (
                     header.stream as usize,
                     header.time,
                     header.partial,
                     header.bytes,
                 ),
-                _ if !ended && content.len() < cri::HEADER_BYTES_MAX => {
+                _ if !ended && content.len() < HEAD_BYTES_MAX => {
                     self.head = run.to_vec();
                     return;
                 }
@@ -309,13 +312,6 @@ impl Framer {
             slot.end_pieces(settings, index, now, sink);
         }
     }
-}
-
-/// Whether a header of so many bytes is whole: only the last line of a file may lack its space.
-fn ends_with_space(content: &[u8], header_bytes: usize) -> bool {
-    content
-        .get(..header_bytes)
-        .is_some_and(|header| header.ends_with(b" "))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Slot {
         let (mut content, mut skip, mut offset) = (piece.content, piece.skip, piece.offset);
         let end = piece.offset + piece.raw as u64;
         loop {
-            let full = self.pieces.extents.len() >= EXTENTS_MAX;
+            let full = self.pieces.is_full(piece.file, offset);
             let room = max.saturating_sub(self.pieces.text.len());
             let cut = match full {
                 true => 0,
@@ -213,6 +213,13 @@ impl Pending {
         } else {
             self.extents.push((file, added));
         }
+    }
+
+    /// Whether bytes there would need an extent too many.
+    fn is_full(&self, file: u32, offset: u64) -> bool {
+        let last = self.extents.last();
+        let goes_on = last.is_some_and(|(of, last)| *of == file && last.end() == offset);
+        self.extents.len() >= EXTENTS_MAX && !goes_on
     }
 
     /// Shows what was gathered, if anything, and forgets it.

@@ -239,6 +239,45 @@ fn endless_empty_pieces_are_cut_too() {
 }
 
 #[test]
+fn the_last_extent_goes_on_whatever_the_chunks() {
+    let mut file = Vec::new();
+    for _ in 1..EXTENTS_MAX {
+        file.extend(cri(&[("stderr P", "x"), ("stdout F", "y")]));
+    }
+    file.extend(cri(&[("stderr P", "a long one"), ("stdout F", "y")]));
+    file.extend(cri(&[("stderr F", "the next")]));
+    let whole = frame(
+        FramerSettings::default(),
+        std::slice::from_ref(&file),
+        &[usize::MAX],
+    );
+    let cut = whole.iter().find(|record| record.split).unwrap();
+    assert_eq!(cut.extents.len(), EXTENTS_MAX);
+    for size in [1, 7, 64] {
+        let records = frame(
+            FramerSettings::default(),
+            std::slice::from_ref(&file),
+            &[size],
+        );
+        assert!(records == whole, "chunks of {size} bytes make a difference");
+    }
+}
+
+#[test]
+fn the_header_of_what_is_cut_off_stands_with_its_text() {
+    let settings = FramerSettings {
+        record_bytes_max: 1024,
+        ..FramerSettings::default()
+    };
+    let file = cri(&[("stderr P", &"x".repeat(1024)), ("stderr F", "y")]);
+    let whole = frame(settings, std::slice::from_ref(&file), &[usize::MAX]);
+    assert_eq!(texts(&whole), ["x".repeat(1024).as_str(), "y"]);
+    for size in [1, 7, 1000] {
+        assert_eq!(frame(settings, std::slice::from_ref(&file), &[size]), whole);
+    }
+}
+
+#[test]
 fn a_cut_never_parts_a_character() {
     let settings = FramerSettings {
         record_bytes_max: 1024,
