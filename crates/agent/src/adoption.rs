@@ -63,6 +63,7 @@ pub(crate) fn adopt(current: &mut Settings, new: Settings) -> Adopted {
         hub: Hub {
             addresses,
             token_file,
+            tls,
         },
         lanes:
             Lanes {
@@ -93,6 +94,7 @@ pub(crate) fn adopt(current: &mut Settings, new: Settings) -> Adopted {
     adopted.take("attribution.wait", &mut current.attribution.wait, wait);
     adopted.take("hub.addresses", &mut current.hub.addresses, addresses);
     adopted.take("hub.token_file", &mut current.hub.token_file, token_file);
+    adopted.take("hub.tls", &mut current.hub.tls, tls);
     adopted.lane("lanes.forward", &mut current.lanes.forward, forward);
     adopted.lane("lanes.otlp", &mut current.lanes.otlp, otlp);
     adopt_elastic(&mut adopted, &mut current.lanes.elastic, elastic);

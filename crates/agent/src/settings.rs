@@ -118,13 +118,17 @@ pub(crate) struct Attribution {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Hub {
-    /// Its replicas. E.g. `http://emco-hub:8080`.
+    /// Its replicas; a name that leads to several addresses is as many of them. E.g.
+    /// `https://emco-observer-hub.emco-observer.svc:8444`.
     #[garde(inner(custom(endpoint)))]
     pub(crate) addresses: Vec<String>,
     /// File with the token that proves who we are; read again for every request. E.g.
     /// `/var/run/secrets/emco-observer/token`.
     #[garde(skip)]
     pub(crate) token_file: Option<PathBuf>,
+    /// TLS, where an address is `https`.
+    #[garde(skip)]
+    pub(crate) tls: Tls,
 }
 
 /// The destinations.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`inject`] | the pure function from a pod to its JSON patch, and back |
 //! | [`manifests`] | the same for files of manifests, without a cluster |
+//! | [`serve`] | the control plane as it runs: [`webhook`], [`certificates`], the hub with [`tokens`], [`cluster`] |
 //! | [`cli`], [`command`] | the command line |
 //!
 //! It deliberately knows nothing of the sidecar's inside: image, command line, variables, ports and
@@ -33,4 +34,5 @@ pub mod manifests;
 pub mod metrics;
 pub mod serve;
 pub mod settings;
+pub mod tokens;
 pub mod webhook;

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub notes: IntCounterVec,
     /// Events by whether they were sent: `sent`, `failed`, `full`.
     pub events: IntCounterVec,
+    /// Questions about tokens by outcome: `good`, `bad`, `failed`.
+    pub token_reviews: IntCounterVec,
     /// Certificates and authorities made.
     pub certificate_renewals: IntCounter,
     /// When the certificate that is shown expires, in seconds since 1970.
@@ -48,6 +50,11 @@ impl Metrics {
             "Events for operators, by what became of them.",
             "outcome",
         )?;
+        let token_reviews = counters(
+            "emco_observer_control_token_reviews_total",
+            "Questions to the API server about tokens of the hub's peers, by what it said.",
+            "outcome",
+        )?;
         let review_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "emco_observer_control_review_duration_seconds",
@@ -71,6 +78,7 @@ impl Metrics {
             review_seconds,
             notes,
             events,
+            token_reviews,
             certificate_renewals,
             certificate_expiry,
         })

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hub::{EngineSettings, HubServer, ServerMetrics};
 use hyper::body::Incoming;
 use kube::{Client, Config};
 use net::{Identity, Server, ServerSettings};
@@ -28,6 +29,7 @@ use crate::certificates::{Keeper, Names};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::tokens::Tokens;
 use crate::webhook::{Events, Webhook, deliver};
 
 /// The revision this was built from, where the build says it.
@@ -106,6 +108,10 @@ pub async fn serve(
 
     let webhook = bind(settings.webhook.listen).await?.with_tls(&identity)?;
     let page = bind(settings.admin.listen).await?;
+    let hub = match &settings.hub {
+        Some(hub) => Some(bind(hub.listen).await?.with_tls(&identity)?),
+        None => None,
+    };
     tracing::info!(
         webhook = %webhook.local_addr()?,
         admin = %page.local_addr()?,
@@ -114,6 +120,14 @@ pub async fn serve(
     );
 
     let mut tasks = JoinSet::new();
+    if let (Some(server), Some(said)) = (hub, settings.hub.clone()) {
+        tracing::info!(hub = %server.local_addr()?, "the hub is served");
+        let counts = ServerMetrics::new(&registry)?;
+        let reviews = metrics.token_reviews.clone();
+        let tokens = Tokens::new(client.clone(), Arc::clone(&cluster), said.gateways, reviews);
+        let hub = HubServer::new(EngineSettings::default(), tokens, counts, stop.clone());
+        tasks.spawn(hub.serve(server));
+    }
     let page_shows = Page {
         registry,
         health: health.clone(),
@@ -159,13 +173,17 @@ pub async fn serve(
 }
 
 fn names(settings: &Settings, replica: &Replica) -> Names {
-    let (service, namespace) = (&settings.webhook.service, &replica.namespace);
+    let namespace = &replica.namespace;
+    let hub = settings.hub.iter().map(|hub| &hub.service);
+    let services = std::iter::once(&settings.webhook.service).chain(hub);
     Names {
         namespace: namespace.clone(),
         secret: settings.certificates.secret.clone(),
         configuration: settings.webhook.configuration.clone(),
         config_map: settings.certificates.authority_config_map.clone(),
-        servers: vec![format!("{service}.{namespace}.svc")],
+        servers: services
+            .map(|service| format!("{service}.{namespace}.svc"))
+            .collect(),
     }
 }
 

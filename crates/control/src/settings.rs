@@ -24,6 +24,9 @@ pub struct Settings {
     /// What the API server calls.
     #[garde(dive)]
     pub webhook: Webhook,
+    /// The hub, where sidecars tell each other which request acts on what; none unless said.
+    #[garde(dive)]
+    pub hub: Option<Hub>,
     /// How certificates are kept.
     #[garde(dive)]
     pub certificates: Certificates,
@@ -55,6 +58,23 @@ pub struct Webhook {
     /// Name of the Service in our namespace through which the API server calls.
     #[garde(length(min = 1, max = 63))]
     pub service: String,
+}
+
+/// The hub, where sidecars tell each other which request acts on what.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Hub {
+    /// Address of the hub, with TLS.
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// Name of the headless Service in our namespace that leads to every replica.
+    #[garde(length(min = 1, max = 63))]
+    pub service: String,
+    /// Service accounts that report the access log of the ingress gateway, as `namespace/name`: what
+    /// they say about who sent a request is believed. E.g. `istio-system/gateway-reporter`.
+    #[garde(inner(custom(account)))]
+    pub gateways: Vec<String>,
 }
 
 /// How certificates are kept.
@@ -102,6 +122,7 @@ impl Default for Settings {
             log_level: telemetry::logs::DEFAULT_FILTER.to_owned(),
             admin: Admin::default(),
             webhook: Webhook::default(),
+            hub: None,
             certificates: Certificates::default(),
             injection: inject::Settings::default(),
         }
@@ -126,6 +147,16 @@ impl Default for Webhook {
     }
 }
 
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            listen: everywhere(8444),
+            service: "emco-observer-hub".to_owned(),
+            gateways: Vec::new(),
+        }
+    }
+}
+
 impl Default for Certificates {
     fn default() -> Self {
         let policy = Policy::default();
@@ -141,6 +172,18 @@ impl Default for Certificates {
 
 const fn everywhere(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
+/// An account is named with its namespace: the same name means nothing in another one.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
+fn account(text: &str, (): &()) -> garde::Result {
+    let parts = text.split_once('/');
+    let whole = parts.is_some_and(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    whole
+        .then_some(())
+        .ok_or_else(|| garde::Error::new("is no namespace/name of a service account"))
 }
 
 /// A certificate of an authority that is replaced sooner than itself would be of no use.

@@ -1,9 +1,11 @@
 //! Who may say what.
 
 use std::fs::File;
+use std::future;
 use std::hint::black_box;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 /// Longest token that is read from a file, in bytes.
 const TOKEN_BYTES_MAX: u64 = 16 << 10;
@@ -20,8 +22,20 @@ pub enum Role {
 /// Decides what a peer is, from the bearer token of its request.
 pub trait Authority: Send + Sync {
     /// The peer's role; `None` if it has none and is turned away.
-    fn role(&self, token: Option<&[u8]>) -> Option<Role>;
+    ///
+    /// # Errors
+    /// [`Unavailable`] if that cannot be said now: the peer is asked to come again.
+    fn role<'a>(&'a self, token: Option<&'a [u8]>) -> Judgement<'a>;
 }
+
+/// What a peer is, once it is known.
+pub type Judgement<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Role>, Unavailable>> + Send + 'a>>;
+
+/// Nothing can be said about a token now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tokens cannot be checked now")]
+pub struct Unavailable;
 
 /// What proves a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,12 +58,18 @@ pub struct TokenFiles {
     pub gateway: Credential,
 }
 
-impl Authority for TokenFiles {
-    fn role(&self, token: Option<&[u8]>) -> Option<Role> {
+impl TokenFiles {
+    fn known(&self, token: Option<&[u8]>) -> Option<Role> {
         if self.gateway.is_proven_by(token) {
             return Some(Role::Gateway);
         }
         self.sidecar.is_proven_by(token).then_some(Role::Sidecar)
+    }
+}
+
+impl Authority for TokenFiles {
+    fn role<'a>(&'a self, token: Option<&'a [u8]>) -> Judgement<'a> {
+        Box::pin(future::ready(Ok(self.known(token))))
     }
 }
 
@@ -108,8 +128,8 @@ mod tests {
             sidecar: Credential::File(sidecar.path().into()),
             gateway: Credential::File(gateway.path().into()),
         };
-        assert_eq!(files.role(Some(b"gate")), Some(Role::Gateway));
-        assert_eq!(files.role(Some(b"side")), Some(Role::Sidecar));
+        assert_eq!(files.known(Some(b"gate")), Some(Role::Gateway));
+        assert_eq!(files.known(Some(b"side")), Some(Role::Sidecar));
         for token in [
             None,
             Some(&b""[..]),
@@ -117,7 +137,7 @@ mod tests {
             Some(b"gatee"),
             Some(b"gatf"),
         ] {
-            assert_eq!(files.role(token), None, "{token:?}");
+            assert_eq!(files.known(token), None, "{token:?}");
         }
     }
 
@@ -137,6 +157,6 @@ mod tests {
             sidecar: Credential::Anyone,
             ..TokenFiles::default()
         };
-        assert_eq!(files.role(Some(b"anything")), Some(Role::Sidecar));
+        assert_eq!(files.known(Some(b"anything")), Some(Role::Sidecar));
     }
 }

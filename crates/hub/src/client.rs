@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use model::fact::Fact;
 use model::ids::TraceId;
+use net::{Endpoint, TlsSettings};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::metrics::ClientMetrics;
 use crate::outbox::Outbox;
+use crate::places::{self, Place};
 use crate::questions::{Cursor, Learned, Questions, Subject};
 use crate::replica::Replica;
 use crate::settings::ClientSettings;
@@ -31,6 +33,8 @@ pub struct HubHandle {
     /// Those who ask and tell now; others after [`HubHandle::point_to`].
     current: Arc<Mutex<Arc<Shared>>>,
     learned: mpsc::Sender<Learned>,
+    /// Ends what follows the names of the current settings.
+    configured: Arc<Mutex<CancellationToken>>,
     stop: CancellationToken,
 }
 
@@ -42,6 +46,7 @@ pub(crate) struct Shared {
     preferred: AtomicUsize,
     pub(crate) asked: Notify,
     pub(crate) joined: Notify,
+    exchanged: Arc<Notify>,
     pub(crate) settings: ClientSettings,
     pub(crate) metrics: ClientMetrics,
     pub(crate) stop: CancellationToken,
@@ -59,33 +64,41 @@ impl HubClient {
         stop: CancellationToken,
     ) -> Result<(HubHandle, mpsc::Receiver<Learned>), Error> {
         let (learned, receiver) = mpsc::channel(LEARNED_MAX);
+        let endpoints = endpoints(&settings.addresses)?;
         let questions = Questions::new(settings.questions_max.min(ASKED_MAX), settings.horizon);
         let outbox = Outbox::new(settings.facts_max);
+        let configured = stop.child_token();
         let shared = Shared {
-            replicas: replicas(&settings, &metrics)?,
+            replicas: Vec::new(),
             questions: Arc::new(Mutex::new(questions)),
             outbox: Arc::new(Mutex::new(outbox)),
             preferred: AtomicUsize::new(0),
             asked: Notify::new(),
             joined: Notify::new(),
+            exchanged: Arc::default(),
             settings,
             metrics,
-            stop: stop.child_token(),
+            stop: configured.child_token(),
         };
         let handle = HubHandle {
-            current: Arc::new(Mutex::new(shared.start(&learned))),
+            current: Arc::new(Mutex::new(Arc::new(shared))),
             learned,
+            configured: Arc::new(Mutex::new(configured.clone())),
             stop,
         };
+        handle.begin(endpoints, configured);
         Ok((handle, receiver))
     }
 }
 
-fn replicas(settings: &ClientSettings, metrics: &ClientMetrics) -> Result<Vec<Replica>, Error> {
-    let addresses = settings.addresses.iter();
-    addresses
-        .map(|address| Replica::new(address, settings, metrics))
-        .collect()
+fn endpoints(addresses: &[String]) -> Result<Vec<Endpoint>, Error> {
+    let parse = |address: &String| {
+        address.parse().map_err(|source| Error::Address {
+            address: address.clone(),
+            source,
+        })
+    };
+    addresses.iter().map(parse).collect()
 }
 
 impl HubHandle {
@@ -98,27 +111,53 @@ impl HubHandle {
         &self,
         addresses: Vec<String>,
         token_file: Option<PathBuf>,
+        tls: TlsSettings,
     ) -> Result<(), Error> {
+        let endpoints = endpoints(&addresses)?;
+        let configured = self.stop.child_token();
+        std::mem::replace(&mut *lock(&self.configured), configured.clone()).cancel();
         let before = self.shared();
         let settings = ClientSettings {
             addresses,
+            tls,
             token_file,
             ..before.settings.clone()
         };
-        let shared = Shared {
-            replicas: replicas(&settings, &before.metrics)?,
-            questions: Arc::clone(&before.questions),
-            outbox: Arc::clone(&before.outbox),
-            preferred: AtomicUsize::new(0),
-            asked: Notify::new(),
-            joined: Notify::new(),
-            settings,
-            metrics: before.metrics.clone(),
-            stop: self.stop.child_token(),
-        };
-        before.stop.cancel();
-        *lock(&self.current) = shared.start(&self.learned);
+        *lock(&self.current) = Arc::new(before.next(settings, Vec::new(), &configured));
+        self.begin(endpoints, configured);
         Ok(())
+    }
+
+    /// Starts with what is named, and follows the names.
+    fn begin(&self, endpoints: Vec<Endpoint>, configured: CancellationToken) {
+        let tls = self.shared().settings.tls.clone();
+        self.move_to(places::named(&endpoints, &tls), &configured);
+        if !endpoints.is_empty() {
+            let follow = places::follow(self.clone(), endpoints, tls, configured, places::resolve);
+            tokio::spawn(follow);
+        }
+    }
+
+    /// Talks to the replicas at these places from now on, until `configured` is cancelled.
+    pub(crate) fn move_to(&self, places: Vec<Place>, configured: &CancellationToken) {
+        let mut current = lock(&self.current);
+        if configured.is_cancelled() {
+            return;
+        }
+        let next = current.next(current.settings.clone(), places, configured);
+        current.stop.cancel();
+        *current = next.start(&self.learned);
+    }
+
+    /// Waits until an exchange with a replica ends.
+    pub(crate) async fn exchanged(&self) {
+        let exchanged = Arc::clone(&self.shared().exchanged);
+        exchanged.notified().await;
+    }
+
+    /// Whether a replica did not answer when it was spoken to last.
+    pub(crate) fn is_any_away(&self) -> bool {
+        self.shared().replicas.iter().any(Replica::is_away)
     }
 
     fn shared(&self) -> Arc<Shared> {
@@ -181,6 +220,31 @@ impl std::fmt::Debug for HubHandle {
 }
 
 impl Shared {
+    /// The same questions and facts for other replicas.
+    fn next(
+        &self,
+        settings: ClientSettings,
+        places: Vec<Place>,
+        configured: &CancellationToken,
+    ) -> Self {
+        let replica = |place| {
+            let exchanged = Arc::clone(&self.exchanged);
+            Replica::new(place, &settings, &self.metrics, exchanged)
+        };
+        Self {
+            replicas: places.into_iter().map(replica).collect(),
+            questions: Arc::clone(&self.questions),
+            outbox: Arc::clone(&self.outbox),
+            preferred: AtomicUsize::new(0),
+            asked: Notify::new(),
+            joined: Notify::new(),
+            exchanged: Arc::clone(&self.exchanged),
+            metrics: self.metrics.clone(),
+            stop: configured.child_token(),
+            settings,
+        }
+    }
+
     /// Starts the tasks that ask and tell.
     fn start(self, learned: &mpsc::Sender<Learned>) -> Arc<Self> {
         let shared = Arc::new(self);

@@ -19,6 +19,7 @@
 //! | `engine` | the store and the waiting questions; no socket, no clock |
 //! | `server` | the HTTP handler, mountable |
 //! | `outbox`, `questions` | the client's memory; no socket, no clock |
+//! | `places` | which addresses the replicas have now |
 //! | `client`, `replica`, `task` | the client's handle, sockets and loops |
 //!
 //! It deliberately does not know what facts are used for, Kubernetes, or where the gateway's log
@@ -50,6 +51,7 @@ mod engine;
 mod error;
 mod metrics;
 mod outbox;
+mod places;
 mod questions;
 mod replica;
 mod server;
@@ -61,7 +63,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, Credential, Role, TokenFiles};
+pub use authority::{Authority, Credential, Judgement, Role, TokenFiles, Unavailable};
 pub use client::{HubClient, HubHandle};
 pub use engine::{Answer, Ask, Asked, Engine, WaitId};
 pub use error::Error;

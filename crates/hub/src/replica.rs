@@ -1,6 +1,7 @@
 //! One replica of the hub as the client sees it: an exchange with it, and how it is doing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use crate::authority::read_token;
 use crate::error::Error;
 use crate::metrics::ClientMetrics;
+use crate::places::Place;
 use crate::settings::ClientSettings;
 use crate::wire::{BODY_BYTES_MAX, FromHub, decode, encode};
 
@@ -27,38 +29,44 @@ pub(crate) struct Replica {
     /// The life it named last; 0 before its first answer.
     life: AtomicU64,
     away: AtomicBool,
+    /// An exchange has ended, however; of all replicas.
+    exchanged: Arc<Notify>,
 }
 
 impl Replica {
     pub(crate) fn new(
-        address: &str,
+        place: Place,
         settings: &ClientSettings,
         metrics: &ClientMetrics,
-    ) -> Result<Self, Error> {
-        let endpoint: Endpoint = address.parse().map_err(|source| Error::Address {
-            address: address.to_owned(),
-            source,
-        })?;
+        exchanged: Arc<Notify>,
+    ) -> Self {
         let limits = HttpSettings {
             connect_timeout: Duration::from_secs(2),
             // Each exchange has its own limit, below this one.
             request_timeout: Duration::from_mins(5),
             reply_bytes_max: BODY_BYTES_MAX,
+            tls: place.tls,
             ..HttpSettings::default()
         };
-        Ok(Self {
-            http: HttpClient::new(endpoint, limits),
+        Self {
+            http: HttpClient::new(place.endpoint, limits),
             token_file: settings.token_file.clone(),
             metrics: metrics.clone(),
             told: Notify::new(),
             life: AtomicU64::new(0),
             away: AtomicBool::new(false),
-        })
+            exchanged,
+        }
     }
 
     /// Where it is.
     pub(crate) const fn endpoint(&self) -> &Endpoint {
         self.http.endpoint()
+    }
+
+    /// Whether it did not answer when it was spoken to last.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 
     /// The life it named last; 0 before its first answer.
@@ -103,6 +111,7 @@ impl Replica {
                 }
             }
         }
+        self.exchanged.notify_one();
         result
     }
 

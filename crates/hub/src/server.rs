@@ -13,6 +13,7 @@ use model::fact::Fact;
 use model::ids::TraceId;
 use model::time::UnixNanos;
 use net::server::Server;
+use net::transport::Transport;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +91,7 @@ impl HubServer {
 
     /// Serves `server` until the hub's `stop` is cancelled. A client holds up to three connections:
     /// give the server room for all of them.
-    pub async fn serve(self: Arc<Self>, server: Server) {
+    pub async fn serve<T: Transport>(self: Arc<Self>, server: Server<T>) {
         let stop = self.stop.clone();
         let hub = self;
         let handler = move |request| {
@@ -197,10 +198,7 @@ impl HubServer {
             let post = "the hub's requests are posts".to_owned();
             return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, post));
         }
-        let Some(role) = self.authority.role(bearer(&request)) else {
-            let token = "the request has no bearer token that is known here".to_owned();
-            return Err(Refused(StatusCode::UNAUTHORIZED, token));
-        };
+        let role = self.role(bearer(&request)).await?;
         if path == "access_log" && role != Role::Gateway {
             let only = "only the gateway's reporter may send access logs".to_owned();
             return Err(Refused(StatusCode::FORBIDDEN, only));
@@ -215,6 +213,17 @@ impl HubServer {
                 ..receipt_of(self.tell_access_log(&body))
             })),
         }
+    }
+
+    async fn role(&self, token: Option<&[u8]>) -> Result<Role, Refused> {
+        let known = self.authority.role(token).await;
+        let known = known.map_err(|unavailable| {
+            Refused(StatusCode::SERVICE_UNAVAILABLE, unavailable.to_string())
+        })?;
+        known.ok_or_else(|| {
+            let token = "the request has no bearer token that is known here".to_owned();
+            Refused(StatusCode::UNAUTHORIZED, token)
+        })
     }
 
     fn tell(&self, body: &[u8], role: Role) -> Result<Vec<u8>, Refused> {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use net::TlsSettings;
+
 /// How much the hub remembers, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
@@ -41,8 +43,11 @@ impl Default for EngineSettings {
 /// Where the hub is and how much the client keeps for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// `host:port` or `http(s)://host:port` of each replica; none means that there is no hub.
+    /// `host:port` or `http(s)://host:port` of each replica, or of several at once: each address that a
+    /// name leads to is one. None means that there is no hub.
     pub addresses: Vec<String>,
+    /// Whom to trust where an address is `https`.
+    pub tls: TlsSettings,
     /// File with the bearer token, read again for each request (tokens are rotated).
     pub token_file: Option<PathBuf>,
     /// How long a question is kept open after it was last asked, answered (a conflict may follow) or
@@ -62,6 +67,7 @@ impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            tls: TlsSettings::default(),
             token_file: None,
             horizon: Duration::from_mins(5),
             questions_max: 8192,

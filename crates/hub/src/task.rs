@@ -35,7 +35,8 @@ pub(crate) async fn tell_replica(shared: Arc<Shared>, index: usize) {
     let mut teller = Teller {
         shared: &shared,
         replica,
-        place: 0,
+        // What went away before is not lost for whom it was never kept.
+        place: lock(&shared.outbox).first(),
         life: 0,
     };
     loop {

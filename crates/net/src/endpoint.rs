@@ -1,6 +1,7 @@
 //! Where a peer is, as settings write it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -44,6 +45,15 @@ impl Endpoint {
     /// Port; 80 and 443 where an URL names none.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The same at this address.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> Self {
+        Self {
+            host: address.to_string(),
+            ..self.clone()
+        }
     }
 
     /// Path without the last slash: empty, or `/some/path`.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use net::{Endpoint, Scheme};
 
-use crate::settings::{Lanes, Settings, Tls};
+use crate::settings::{Hub, Lanes, Settings, Tls};
 
 /// Settings that contradict each other.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Conflict {
 
 /// Everything in `settings` that contradicts itself.
 pub(super) fn find(settings: &Settings) -> Vec<Conflict> {
-    let mut found = tls(&settings.lanes);
+    let mut found = tls(&settings.lanes, &settings.hub);
     found.extend(listeners(settings.admin.listen, settings.spans.listen));
     found.extend(
         settings
@@ -98,7 +98,7 @@ fn replicas(addresses: &[String]) -> Vec<Conflict> {
     found
 }
 
-fn tls(lanes: &Lanes) -> Vec<Conflict> {
+fn tls(lanes: &Lanes, hub: &Hub) -> Vec<Conflict> {
     let mut found = Vec::new();
     if let Some(tls) = lanes.forward.as_ref().and_then(|lane| lane.tls.as_ref()) {
         found.extend(half_identity("lanes.forward", tls));
@@ -115,6 +115,8 @@ fn tls(lanes: &Lanes) -> Vec<Conflict> {
         found.extend(half_identity(lane, tls));
         found.extend(unused(lane, url, tls));
     }
+    found.extend(half_identity("hub", &hub.tls));
+    found.extend(unused_by_hub(hub));
     found
 }
 
@@ -131,6 +133,18 @@ fn half_identity(lane: &str, tls: &Tls) -> Option<Conflict> {
     Some(Conflict {
         paths: vec![path, format!("{lane}.tls.{missing}")],
         what,
+    })
+}
+
+fn unused_by_hub(hub: &Hub) -> Option<Conflict> {
+    let https = |address: &String| {
+        let endpoint = address.parse::<Endpoint>();
+        endpoint.map_or(true, |endpoint| endpoint.scheme() == Scheme::Https)
+    };
+    let unused = hub.tls != Tls::default() && !hub.addresses.iter().any(https);
+    unused.then(|| {
+        let what = "`hub.tls` is of no use while none of `hub.addresses` begins with https://; write https://, or leave `tls` out";
+        Conflict::new(["hub.tls", "hub.addresses"], what.to_owned())
     })
 }
 

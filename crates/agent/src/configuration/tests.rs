@@ -151,7 +151,7 @@ fn files_that_cannot_be_followed_are_mistakes() {
 }
 
 /// What is right one by one and cannot be meant together: (more settings, place, what is said).
-const CONTRADICTIONS: [(&str, &str, &str); 16] = [
+const CONTRADICTIONS: [(&str, &str, &str); 18] = [
     (
         "admin: {listen: \"127.0.0.1:9411\"}",
         "5:17",
@@ -217,6 +217,16 @@ const CONTRADICTIONS: [(&str, &str, &str); 16] = [
         "lanes: {otlp: {url: \"http://o:1\", tls: {server_name: n}}}",
         "4:40",
         "is of no use while `lanes.otlp.url` begins with http://",
+    ),
+    (
+        "hub: {addresses: [\"http://h:1\"], tls: {ca_file: /c}}",
+        "5:39",
+        "is of no use while none of `hub.addresses` begins with https://",
+    ),
+    (
+        "hub: {addresses: [\"https://h:1\"], tls: {cert_file: /c}}",
+        "5:52",
+        "needs `key_file` beside it",
     ),
     (
         "lanes: {elastic: {url: \"http://e:1\", username: \"\", password_file: /p}}",

@@ -106,11 +106,9 @@ impl Current {
             traces.renew(settings)?;
         }
         if is_new("hub") || all {
-            let (addresses, token) = (
-                settings.hub.addresses.clone(),
-                settings.hub.token_file.clone(),
-            );
-            self.hub.point_to(addresses, token)?;
+            let hub = settings.hub.clone();
+            let tls = hub.tls.into();
+            self.hub.point_to(hub.addresses, hub.token_file, tls)?;
         }
         Ok(())
     }

@@ -77,6 +77,7 @@ pub(super) fn connect_hub(
     let client = ClientSettings {
         addresses: settings.hub.addresses.clone(),
         token_file: settings.hub.token_file.clone(),
+        tls: settings.hub.tls.clone().into(),
         ..ClientSettings::default()
     };
     let metrics = hub::ClientMetrics::new(registry)?;

@@ -146,9 +146,11 @@ struct Global {
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Hub {
-    /// Whether the control plane serves one, and sidecars use it. This version does not serve one yet
-    /// and refuses to start with it.
+    /// Whether the control plane serves one, and sidecars use it.
     enabled: bool,
+    /// Service accounts, as `namespace/name`, that report the access log of the ingress gateway: what
+    /// they say about who sent a request is believed. E.g. `istio-system/gateway-reporter`.
+    gateways: Vec<String>,
 }
 
 /// The embedded backend.
@@ -303,7 +305,10 @@ impl Values {
                 image_pull_secrets: Vec::new(),
                 image_registry: String::new(),
             },
-            hub: Hub { enabled: false },
+            hub: Hub {
+                enabled: true,
+                gateways: Vec::new(),
+            },
             injection: standard_injection()?,
             lab: Lab::standard(),
             monitoring: Monitoring::standard(),

@@ -65,6 +65,13 @@ impl Cluster {
         self.known(namespace).unwrap_or_default()
     }
 
+    /// Whether pods of this namespace get sidecars.
+    pub fn is_injected(&self, namespace: &str) -> bool {
+        let known = self.lock();
+        let namespace = known.namespaces.get(namespace);
+        namespace.is_some_and(|namespace| namespace.inject == Some(true))
+    }
+
     /// Namespaces whose pods get sidecars, in order.
     pub fn injected_namespaces(&self) -> Vec<String> {
         let known = self.lock();

@@ -2,6 +2,8 @@
 //! ours: pods in which others use such names get no sidecar.
 
 pub(super) const SIDECAR: &str = "emco-observer";
+/// Whom the sidecar's token is for: our hub, and nobody else.
+pub const AUDIENCE: &str = "emco-observer";
 pub(super) const PREPARE: &str = "emco-observer-prepare";
 
 /// The program in our image, which has nothing else in it.

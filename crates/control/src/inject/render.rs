@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::decision::{Kind, Logs};
 use super::names::{
-    ADMIN_PORT, CONFIG, CONFIG_FILE, IDENTITY, LOGS, PREPARE, PROGRAM, Place, SECRETS, SHARED,
-    SIDECAR, SOURCE, STATE,
+    ADMIN_PORT, AUDIENCE, CONFIG, CONFIG_FILE, IDENTITY, LOGS, PREPARE, PROGRAM, Place, SECRETS,
+    SHARED, SIDECAR, SOURCE, STATE,
 };
 use super::plan::Plan;
 use super::pod::{items, name, position};
@@ -85,7 +85,7 @@ pub(super) fn volumes(plan: &Plan<'_>, settings: &Settings) -> Vec<Value> {
         empty(STATE, settings.state_bytes_limit),
         json!({ "name": IDENTITY.volume, "projected": { "sources": [
             { "serviceAccountToken": {
-                "audience": SIDECAR, "expirationSeconds": TOKEN_SECONDS, "path": "token" } },
+                "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token" } },
             { "configMap": { "name": "emco-observer-ca", "optional": true,
                 "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
         ] } }),

@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod identity;
 mod serving;
 
 use common::{applied, as_pod, cluster, fixture, injected, services};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use control::serve::{Replica, serve};
-use control::settings::{Certificates, Settings};
+use control::settings::{Certificates, Hub, Settings};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, PostParams};
@@ -22,16 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::common::{as_pod, fixture};
 
-const OURS: &str = "observer";
-const THEIRS: &str = "emco";
+pub(super) const OURS: &str = "observer";
+pub(super) const THEIRS: &str = "emco";
+/// Reports the gateway's access log.
+pub(super) const GATEWAY: &str = "observer/reporter";
 const NAME: &str = "emco-observer";
 /// Everything that is waited for is there long before.
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 /// A cluster whose API server calls the webhook of every replica in turn.
-struct Scene {
-    server: Kubernetes,
-    client: Client,
+pub(super) struct Scene {
+    pub(super) server: Kubernetes,
+    pub(super) client: Client,
+    /// Where each replica serves the hub.
+    pub(super) hubs: Vec<SocketAddr>,
     stop: CancellationToken,
     replicas: JoinSet<()>,
 }
@@ -69,6 +73,7 @@ impl Scene {
         let mut scene = Self {
             client: Client::try_from(config.clone()).unwrap(),
             server,
+            hubs: Vec::new(),
             stop: CancellationToken::new(),
             replicas: JoinSet::new(),
         };
@@ -84,13 +89,19 @@ impl Scene {
         config: &Config,
     ) -> Vec<SocketAddr> {
         let start = |number| {
-            let [admin, webhook] = free_ports();
+            let [admin, webhook, hub] = free_ports();
             let mut settings = Settings {
                 certificates: certificates.clone(),
                 ..Settings::default()
             };
             settings.admin.listen = admin;
             settings.webhook.listen = webhook;
+            settings.hub = Some(Hub {
+                listen: hub,
+                gateways: vec![GATEWAY.to_owned()],
+                ..Hub::default()
+            });
+            self.hubs.push(hub);
             let replica = Replica {
                 name: format!("{NAME}-{number}"),
                 namespace: OURS.to_owned(),
@@ -104,12 +115,12 @@ impl Scene {
         (0..count).map(start).collect()
     }
 
-    fn pods(&self) -> Api<Pod> {
+    pub(super) fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), THEIRS)
     }
 
     /// Waits until the API server gets its answers from the webhook.
-    async fn ready(&self) {
+    pub(super) async fn ready(&self) {
         let pod = orchestrator("first");
         let asked = async {
             while create(&self.pods(), &pod, true).await.is_err() {
@@ -119,7 +130,7 @@ impl Scene {
         timeout(LONG, asked).await.expect("the webhook answers");
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.stop.cancel();
         // the balancer ends with the set
         while let Ok(Some(ended)) = timeout(Duration::from_secs(1), self.replicas.join_next()).await
@@ -181,7 +192,7 @@ async fn balance(address: SocketAddr, replicas: Vec<SocketAddr>) {
     }
 }
 
-fn orchestrator(name: &str) -> Pod {
+pub(super) fn orchestrator(name: &str) -> Pod {
     serde_json::from_value(as_pod(&fixture("orchestrator.yaml"), name)).unwrap()
 }
 
@@ -201,7 +212,10 @@ async fn create(pods: &Api<Pod>, pod: &Pod, dry_run: bool) -> kube::Result<()> {
 }
 
 /// Starts a cluster with replicas; nothing if there is none to be had.
-async fn scene(replicas: usize, certificates: Certificates) -> Option<(tempfile::TempDir, Scene)> {
+pub(super) async fn scene(
+    replicas: usize,
+    certificates: Certificates,
+) -> Option<(tempfile::TempDir, Scene)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_path_buf();
     let server = tokio::task::spawn_blocking(move || Kubernetes::start(&path));
@@ -266,7 +280,7 @@ async fn pods_get_their_sidecar_and_operators_hear_of_those_that_do_not() {
     scene.end().await;
 }
 
-async fn bundle(client: &Client) -> String {
+pub(super) async fn bundle(client: &Client) -> String {
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let webhooks = configurations.get(NAME).await.unwrap().webhooks.unwrap();
     let bundle = webhooks[0].client_config.ca_bundle.clone();

@@ -39,7 +39,7 @@ impl Release<'_> {
     fn call(&self, before: &[&str], after: &[&str]) -> Said {
         let chart = chart();
         let release = [OWN, chart.to_str().unwrap(), "--namespace", OWN];
-        let values = ["--set", "backend=embedded,hub.enabled=true"];
+        let values = ["--set", "backend=embedded"];
         (self.helm)(self.cluster, &[before, &release, &values, after].concat())
     }
 }
@@ -265,7 +265,7 @@ fn is_the_only_one(release: &Release<'_>) {
         chart.to_str().unwrap(),
         "--namespace=other",
     ];
-    let values = ["--set", "backend=embedded,hub.enabled=true"];
+    let values = ["--set", "backend=embedded"];
     let said = (release.helm)(release.cluster, &[&arguments[..], &values].concat());
     assert!(!said.success, "{said:?}");
     assert!(

@@ -53,6 +53,7 @@ const SETS: [(&str, &[&str]); 8] = [
             "networkPolicy.enabled=true",
             "networkPolicy.webhookFrom[0].ipBlock.cidr=10.0.0.0/24",
             "networkPolicy.apiServerTo[0].ipBlock.cidr=10.0.0.1/32",
+            "hub.gateways[0]=istio-system/reporter",
         ],
     ),
     (
@@ -65,10 +66,10 @@ const SETS: [(&str, &[&str]); 8] = [
         ],
     ),
     (
-        "several_namespaces_and_a_hub",
+        "several_namespaces_without_a_hub",
         &[
             "namespaces={emco,emco-two}",
-            "hub.enabled=true",
+            "hub.enabled=false",
             "sidecar.secrets.elastic-password=changed",
             "injection.evidence=full",
             "injection.overlay=false",

@@ -2,12 +2,18 @@
 //! answers the API server through the chart's own Service.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use control::inject::AUDIENCE;
 use control::serve::{Replica, serve};
 use control::settings::Settings;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use net::{ClientSettings, Endpoint, HttpClient, TlsSettings};
 use serde_json::{Value, json};
 use testkit::peers::{Kubernetes, free_ports};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +25,7 @@ const OURS: &str = "observer";
 const LONG: Duration = Duration::from_secs(30);
 
 /// Runs the control plane as the chart's Deployment would, until the returned token is cancelled.
-fn run(server: &Kubernetes) -> (CancellationToken, std::thread::JoinHandle<()>) {
+fn run(server: &Kubernetes) -> Running {
     let map = server.ask("/api/v1/namespaces/observer/configmaps/emco-observer-control");
     let settings = map.object()["data"]["config.yaml"]
         .as_str()
@@ -35,7 +41,9 @@ fn run(server: &Kubernetes) -> (CancellationToken, std::thread::JoinHandle<()>) 
         .unwrap();
     // nobody maps the Service's port to the pod's here
     settings.webhook.listen = SocketAddr::new(address, 443);
-    [settings.admin.listen] = free_ports();
+    let [admin, hub] = free_ports();
+    settings.admin.listen = admin;
+    settings.hub.as_mut().expect("a hub").listen = hub;
     let kubeconfig = server.kubeconfig_of(OURS, "emco-observer-control");
     let stop = CancellationToken::new();
     let stopped = stop.clone();
@@ -55,7 +63,60 @@ fn run(server: &Kubernetes) -> (CancellationToken, std::thread::JoinHandle<()>) 
                 .unwrap();
         });
     };
-    (stop, std::thread::spawn(run))
+    Running {
+        stop,
+        hub,
+        thread: std::thread::spawn(run),
+    }
+}
+
+/// A control plane.
+struct Running {
+    stop: CancellationToken,
+    /// Where it serves the hub.
+    hub: SocketAddr,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// What the hub answers a sidecar in `pod` that has the file of the chart, and what was projected.
+    fn asked_by(&self, server: &Kubernetes, pod: &Value, authority: &str) -> StatusCode {
+        let map = server.ask("/api/v1/namespaces/emco/configmaps/emco-observer");
+        let file = map.object()["data"]["config.yaml"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let file: Value = serde_saphyr::from_str(&file).unwrap();
+        let named: Endpoint = file["hub"]["addresses"][0]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = file["hub"]["tls"]["ca_file"].as_str().unwrap();
+        let ca_file = folder.path().join(Path::new(ca_file).file_name().unwrap());
+        std::fs::write(&ca_file, authority).unwrap();
+        let settings = ClientSettings {
+            tls: TlsSettings {
+                ca_file: Some(ca_file),
+                server_name: Some(named.host().to_owned()),
+                ..TlsSettings::default()
+            },
+            ..ClientSettings::default()
+        };
+        let token = server.issue_token("emco", "default", AUDIENCE, Some(pod));
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        let address = format!("https://{}", self.hub).parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = HttpClient::new(address, settings);
+            let ask = Bytes::from_static(br#"{"version":1}"#);
+            let reply = client.send(Method::POST, "/v1/ask", headers, ask).await;
+            reply.unwrap().status
+        })
+    }
 }
 
 fn pod(name: &str) -> Value {
@@ -95,7 +156,7 @@ fn what_is_installed_injects_with_the_rights_it_has() {
             DESTINATION,
         ];
         helm(&server, &install).text();
-        let (stop, replica) = run(&server);
+        let replica = run(&server);
         let begun = Instant::now();
         let pods = "/api/v1/namespaces/emco/pods";
         while !has_sidecar(
@@ -109,16 +170,14 @@ fn what_is_installed_injects_with_the_rights_it_has() {
         assert!(has_sidecar(&stored), "{stored}");
         let authority = server.ask("/api/v1/namespaces/emco/configmaps/emco-observer-ca");
         let authority = authority.object();
-        assert!(
-            authority["data"]["ca.crt"]
-                .as_str()
-                .unwrap()
-                .contains("BEGIN CERTIFICATE")
-        );
+        let authority = authority["data"]["ca.crt"].as_str().unwrap();
+        assert!(authority.contains("BEGIN CERTIFICATE"));
+        let answer = replica.asked_by(&server, &stored, authority);
+        assert_eq!(answer, StatusCode::OK, "sidecars use the hub");
 
         // pods start whatever becomes of us
-        stop.cancel();
-        replica.join().unwrap();
+        replica.stop.cancel();
+        replica.thread.join().unwrap();
         let bare = server.create(pods, &pod("bare")).object();
         assert!(!has_sidecar(&bare));
         helm(

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::fact::Fact;
 use model::time::UnixNanos;
+use net::TlsSettings;
 use net::server::{Server, ServerSettings};
 use prometheus::Registry;
 use tokio::io::AsyncWriteExt;
@@ -21,6 +22,7 @@ use crate::authority::{Credential, TokenFiles};
 use crate::client::{HubClient, HubHandle};
 use crate::engine::Ask;
 use crate::metrics::{ClientMetrics, ServerMetrics};
+use crate::places;
 use crate::questions::Learned;
 use crate::server::HubServer;
 use crate::settings::{ClientSettings, EngineSettings};
@@ -337,15 +339,23 @@ async fn another_hub_is_asked_and_told_what_the_first_left_open() {
     let replica = Replica::start(anywhere()).await;
     replica.tell(trace_user(1, "alice"));
     let addresses = vec![replica.address.to_string()];
-    client.handle.point_to(addresses, None).unwrap();
+    client
+        .handle
+        .point_to(addresses, None, TlsSettings::default())
+        .unwrap();
     assert_eq!(client.next().await, known(1, "alice"));
     replica.knows("ctx").await;
-    let bad = client.handle.point_to(vec!["a b".to_owned()], None);
+    let bad = client
+        .handle
+        .point_to(vec!["a b".to_owned()], None, TlsSettings::default());
     assert!(bad.is_err());
     client.handle.ask_app_context("ctx");
     assert_eq!(client.next().await, Learned::Operation(operation(2, "ctx")));
     // From none to one, and back.
-    client.handle.point_to(Vec::new(), None).unwrap();
+    client
+        .handle
+        .point_to(Vec::new(), None, TlsSettings::default())
+        .unwrap();
     client.handle.ask_trace(trace(3));
     assert!(client.learned.is_empty());
 }
@@ -362,4 +372,46 @@ fn a_bad_address_is_refused_at_the_start() {
         error.to_string(),
         "using \"http://hub:99999\" as the address of the hub"
     );
+}
+
+/// Replicas behind one name come and go; each that comes is told what is kept.
+#[tokio::test]
+async fn every_replica_behind_a_name_is_told() {
+    let first = Replica::start(anywhere()).await;
+    let port = first.address.port();
+    let address = move |last| SocketAddr::from(([127, 0, 0, last], port));
+    let second = Replica::start(address(2)).await;
+    let client = Client::start(&[first.address]);
+    let leads_to = Arc::new(Mutex::new(vec![1, 2]));
+    let stop = CancellationToken::new();
+    let said = Arc::clone(&leads_to);
+    tokio::spawn(places::follow(
+        client.handle.clone(),
+        vec![format!("hub.test:{port}").parse().unwrap()],
+        TlsSettings::default(),
+        stop.clone(),
+        move |host, _| {
+            assert_eq!(host, "hub.test");
+            let found = said
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|last| address(*last).ip())
+                .collect();
+            std::future::ready(Ok(found))
+        },
+    ));
+    client.handle.tell(Fact::Operation(operation(1, "one")));
+    first.knows("one").await;
+    second.knows("one").await;
+
+    let third = Replica::start(address(3)).await;
+    *leads_to.lock().unwrap() = vec![2, 3];
+    first.stop().await;
+    client.handle.tell(Fact::Operation(operation(2, "two")));
+    for replica in [&second, &third] {
+        replica.knows("two").await;
+        replica.knows("one").await;
+    }
+    stop.cancel();
 }

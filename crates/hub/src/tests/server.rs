@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{operation, trace};
-use crate::authority::{Authority, Credential, Role, TokenFiles};
+use crate::authority::{Authority, Credential, Judgement, Role, TokenFiles, Unavailable};
 use crate::metrics::ServerMetrics;
 use crate::server::{AccessSummary, HubServer};
 use crate::settings::EngineSettings;
@@ -21,12 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(8);
 struct Tokens;
 
 impl Authority for Tokens {
-    fn role(&self, token: Option<&[u8]>) -> Option<Role> {
-        match token? {
-            b"sidecar" => Some(Role::Sidecar),
-            b"gateway" => Some(Role::Gateway),
-            _ => None,
-        }
+    fn role<'a>(&'a self, token: Option<&'a [u8]>) -> Judgement<'a> {
+        Box::pin(std::future::ready(match token {
+            Some(b"sidecar") => Ok(Some(Role::Sidecar)),
+            Some(b"gateway") => Ok(Some(Role::Gateway)),
+            Some(b"later") => Err(Unavailable),
+            _ => Ok(None),
+        }))
     }
 }
 
@@ -203,6 +204,14 @@ async fn requests_that_cannot_be_served_get_a_sentence() {
             b"{}".to_vec(),
             StatusCode::UNAUTHORIZED,
             "no bearer token that is known here",
+        ),
+        (
+            Method::POST,
+            "/v1/tell",
+            "later",
+            b"{}".to_vec(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "tokens cannot be checked now",
         ),
         (
             Method::POST,

@@ -135,6 +135,8 @@ certificates:
 hub:
   listen: 0.0.0.0:8444
   service: {{ include "emco-observer.hub" . }}
+  gateways:
+    {{- toYaml .Values.hub.gateways | nindent 4 }}
 {{- end }}
 injection:
   {{- toYaml $injection | nindent 2 }}
@@ -147,6 +149,7 @@ injection:
 {{- $address := printf "https://%s.%s.svc:8444" (include "emco-observer.hub" .) .Release.Namespace -}}
 {{- $_ := set $config "hub" (dict
       "addresses" (list $address)
+      "tls" (dict "ca_file" "/var/run/secrets/emco-observer/ca.crt")
       "token_file" "/var/run/secrets/emco-observer/token") -}}
 {{- end -}}
 {{- if eq .Values.backend "embedded" -}}

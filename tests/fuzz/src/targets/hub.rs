@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hub::{Ask, Authority, EngineSettings, HubServer, Role, ServerMetrics};
+use hub::{Ask, Authority, EngineSettings, HubServer, Judgement, Role, ServerMetrics};
 use model::ids::TraceId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +16,8 @@ use crate::targets::runtime;
 struct Always(Role);
 
 impl Authority for Always {
-    fn role(&self, _: Option<&[u8]>) -> Option<Role> {
-        Some(self.0)
+    fn role<'a>(&'a self, _: Option<&'a [u8]>) -> Judgement<'a> {
+        Box::pin(std::future::ready(Ok(Some(self.0))))
     }
 }
 
