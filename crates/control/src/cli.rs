@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -31,6 +31,60 @@ pub enum Command {
     /// Runs the control plane in a cluster until SIGTERM: the webhook that gives new pods their sidecar,
     /// and its certificates.
     Serve(Serve),
+    /// Says which pods have a sidecar, which one, and what to do next about each.
+    ///
+    /// Asks the API server that kubeconfig, or the pod this runs in, names; the right to list namespaces
+    /// and pods is enough, and nothing is changed.
+    #[command(after_help = STATUS_HELP)]
+    Status(Status),
+}
+
+/// What the words of `status` mean.
+const STATUS_HELP: &str = "\
+STANDING is one of
+  current    it has the sidecar that it should have
+  outdated   it has another one: another image, or other settings than those of --config
+  missing    it should have one and has none, as it is older than the webhook or the label
+  stuck      a container of ours does not run, and EMCO's waits for it
+  failing    the sidecar does not run, EMCO's container does
+  refused    it should have one and cannot
+  opted_out  it says emco-observer.io/inject: \"false\"
+  not_ours   it is not EMCO's, or nobody asks for a sidecar
+
+LOGS: hostpath (the node's files), wrap (written in front of EMCO's command), none
+SPANS: overlay (EMCO's configuration leads them to the sidecar), unknown (they come if EMCO's
+global.zipkinIp is 127.0.0.1), none
+
+With the control plane's own settings:
+  kubectl exec --namespace NAMESPACE deploy/emco-observer-control -- \\
+    /emco-observer-control status --config /etc/emco-observer-control/config.yaml";
+
+/// What is asked of pods.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Namespace to look at, again for each more; all that are labelled emco-observer.io/inject=true
+    /// unless named.
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    pub namespaces: Vec<String>,
+    /// Form of the answer.
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+    /// YAML file with the settings of the control plane; they say which sidecar is wanted. Without it, and
+    /// without --image, sidecars of another version than this program's are outdated.
+    #[arg(long, value_name = "FILE", env = "EMCO_OBSERVER_CONTROL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The image that sidecars should have.
+    #[arg(long)]
+    pub image: Option<String>,
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Where the settings of the control plane are.

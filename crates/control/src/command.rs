@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result, anyhow};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{Arguments, Command, Files, Inject};
+use crate::cli::{Arguments, Command, Files, Inject, Output, Status};
 use crate::inject::{Namespace, Settings, Surroundings};
 use crate::manifests::{self, Report};
 use crate::serve;
+use crate::settings;
+use crate::status::{self, Question};
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -30,6 +32,10 @@ pub fn execute(arguments: Arguments) -> ExitCode {
         Command::Eject(files) => reported(eject(&files)),
         Command::Serve(arguments) => match read_settings(arguments.config.as_deref()) {
             Ok(settings) => serve::run(settings).map(|()| ExitCode::SUCCESS),
+            Err(error) => return failed(&error, BAD_SETTINGS),
+        },
+        Command::Status(arguments) => match question(&arguments) {
+            Ok(question) => answer(&question, arguments.output),
             Err(error) => return failed(&error, BAD_SETTINGS),
         },
     };
@@ -84,6 +90,39 @@ fn finish(files: &Files, done: Result<(String, Report), manifests::Error>) -> Re
             .context("cannot write to stdout"),
     }?;
     Ok(report)
+}
+
+/// What `status` asks, with the settings of the control plane if they are named.
+fn question(arguments: &Status) -> Result<Question> {
+    let settings: settings::Settings = read_settings(arguments.config.as_deref())?;
+    let named = arguments.config.as_ref();
+    let image = named.map(|_| settings.injection.image.clone());
+    Ok(Question {
+        namespaces: arguments.namespaces.clone(),
+        settings_are_known: named.is_some(),
+        image: arguments.image.clone().or(image),
+        settings: settings.injection,
+    })
+}
+
+fn answer(question: &Question, output: Output) -> Result<ExitCode> {
+    let answer = status::run(question)?;
+    let text = match output {
+        Output::Text => answer.to_text(),
+        Output::Json => answer.to_json()?,
+    };
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    for unread in &answer.unread {
+        say(&format!("emco-observer-control: {unread}"));
+    }
+    Ok(if answer.unread.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The settings of injection: the file's, then the flags'.

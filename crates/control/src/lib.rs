@@ -5,6 +5,7 @@
 //! | [`inject`] | the pure function from a pod to its JSON patch, and back |
 //! | [`manifests`] | the same for files of manifests, without a cluster |
 //! | [`serve`] | the control plane as it runs: [`webhook`], [`certificates`], the hub with [`tokens`], [`cluster`] |
+//! | [`watchdog`] | who has a sidecar, and which |
 //! | [`cli`], [`command`] | the command line |
 //!
 //! It deliberately knows nothing of the sidecar's inside: image, command line, variables, ports and
@@ -34,5 +35,7 @@ pub mod manifests;
 pub mod metrics;
 pub mod serve;
 pub mod settings;
+mod status;
 pub mod tokens;
+pub mod watchdog;
 pub mod webhook;

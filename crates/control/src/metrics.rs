@@ -1,6 +1,8 @@
 //! What the control plane counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// A review takes microseconds; a namespace that has to be asked for takes milliseconds.
 const BUCKETS: [f64; 8] = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.05, 0.5, 2.0];
@@ -14,10 +16,14 @@ pub struct Metrics {
     pub review_seconds: Histogram,
     /// Things that are less than was asked for, by kind.
     pub notes: IntCounterVec,
-    /// Events by whether they were sent: `sent`, `failed`, `full`.
+    /// Events by whether they were sent: `sent`, `known` (another replica did), `failed`, `full`.
     pub events: IntCounterVec,
     /// Questions about tokens by outcome: `good`, `bad`, `failed`.
     pub token_reviews: IntCounterVec,
+    /// Pods of injected namespaces by how it stands with their sidecar.
+    pub pods: IntGaugeVec,
+    /// Times that the pods of a namespace were read, by whether they could be: `done`, `failed`.
+    pub pod_reads: IntCounterVec,
     /// Certificates and authorities made.
     pub certificate_renewals: IntCounter,
     /// When the certificate that is shown expires, in seconds since 1970.
@@ -55,6 +61,19 @@ impl Metrics {
             "Questions to the API server about tokens of the hub's peers, by what it said.",
             "outcome",
         )?;
+        let pod_reads = counters(
+            "emco_observer_control_pod_reads_total",
+            "Times that the pods of a namespace were read, by whether they could be.",
+            "outcome",
+        )?;
+        let pods = IntGaugeVec::new(
+            Opts::new(
+                "emco_observer_control_pods",
+                "Pods of injected namespaces, by how it stands with their sidecar.",
+            ),
+            &["standing"],
+        )?;
+        registry.register(Box::new(pods.clone()))?;
         let review_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "emco_observer_control_review_duration_seconds",
@@ -79,6 +98,8 @@ impl Metrics {
             notes,
             events,
             token_reviews,
+            pods,
+            pod_reads,
             certificate_renewals,
             certificate_expiry,
         })

@@ -30,6 +30,7 @@ use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::tokens::Tokens;
+use crate::watchdog::Watchdog;
 use crate::webhook::{Events, Webhook, deliver};
 
 /// The revision this was built from, where the build says it.
@@ -152,6 +153,14 @@ pub async fn serve(
         stop.clone(),
     );
     tasks.spawn(delivery);
+    let watchdog = Watchdog {
+        client: client.clone(),
+        cluster: Arc::clone(&cluster),
+        settings: settings.injection.clone(),
+        events: events.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(watchdog.run(stop.clone()));
     let reviews = Arc::new(Webhook {
         client: client.clone(),
         cluster: Arc::clone(&cluster),

@@ -177,6 +177,7 @@ fn helps() {
     for (name, arguments) in [
         ("help", ["--help"].as_slice()),
         ("help_inject", &["inject", "--help"]),
+        ("help_status", &["status", "--help"]),
     ] {
         let done = run(arguments, "");
         insta::assert_snapshot!(name, text(&done.stdout));

@@ -40,6 +40,8 @@ struct Known {
     server: Option<KubernetesVersion>,
     oldest_node: Option<KubernetesVersion>,
     namespaces: HashMap<String, Namespace>,
+    /// Whether the versions were read at least once.
+    versions_read: bool,
 }
 
 impl Cluster {
@@ -70,6 +72,12 @@ impl Cluster {
         let known = self.lock();
         let namespace = known.namespaces.get(namespace);
         namespace.is_some_and(|namespace| namespace.inject == Some(true))
+    }
+
+    /// Where a pod of `namespace` runs, if all of it is known already; nobody is asked.
+    pub fn known_surroundings(&self, namespace: &str) -> Option<Surroundings> {
+        let read = self.lock().versions_read;
+        read.then(|| self.known(namespace)).flatten()
     }
 
     /// Namespaces whose pods get sidecars, in order.
@@ -111,22 +119,10 @@ impl Cluster {
     async fn read_versions(&self, client: &Client) -> kube::Result<()> {
         let server = client.apiserver_version().await?.git_version.parse().ok();
         self.lock().server = server;
-        let nodes: Api<Node> = Api::all(client.clone());
-        let mut params = ListParams::default().limit(NODES_AT_ONCE);
-        let mut oldest: Option<KubernetesVersion> = None;
-        loop {
-            let page = nodes.list(&params).await?;
-            let versions = page.items.into_iter().filter_map(|node| {
-                let info = node.status?.node_info?;
-                info.kubelet_version.parse().ok()
-            });
-            oldest = oldest.into_iter().chain(versions).min();
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
-                break;
-            }
-        }
-        self.lock().oldest_node = oldest;
+        let oldest_node = oldest_node(client).await?;
+        let mut known = self.lock();
+        known.oldest_node = oldest_node;
+        known.versions_read = true;
         Ok(())
     }
 
@@ -183,7 +179,27 @@ impl Cluster {
     }
 }
 
-fn read(namespace: &PartialObjectMeta<NamespaceObject>) -> Namespace {
+/// The version of the oldest kubelet; nothing if there is no node.
+pub(crate) async fn oldest_node(client: &Client) -> kube::Result<Option<KubernetesVersion>> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let mut params = ListParams::default().limit(NODES_AT_ONCE);
+    let mut oldest: Option<KubernetesVersion> = None;
+    loop {
+        let page = nodes.list(&params).await?;
+        let versions = page.items.into_iter().filter_map(|node| {
+            let info = node.status?.node_info?;
+            info.kubelet_version.parse().ok()
+        });
+        oldest = oldest.into_iter().chain(versions).min();
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(oldest);
+        }
+    }
+}
+
+/// What the labels of a namespace say.
+pub(crate) fn read(namespace: &PartialObjectMeta<NamespaceObject>) -> Namespace {
     let labels = namespace.labels().iter();
     Namespace::from_labels(labels.map(|(name, value)| (name.as_str(), value.as_str())))
 }

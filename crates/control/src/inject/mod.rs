@@ -26,6 +26,7 @@ mod surroundings;
 
 pub use decision::{Decision, Injection, Kind, Logs, Note, Obstacle, Reason, Summary};
 pub use names::{AUDIENCE, EVIDENCE_ANNOTATION, LOGS_ANNOTATION, OVERLAY_ANNOTATION, STATUS};
+pub(crate) use names::{PREPARE, SIDECAR};
 pub use review::{eject, review, status};
 pub use settings::{Evidence, LogMode, PullPolicy, Resources, Settings, SidecarKind};
 pub use status::Status;

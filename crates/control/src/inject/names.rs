@@ -1,10 +1,10 @@
 //! Names and places of everything that is put into a pod. What begins with the sidecar's name is
 //! ours: pods in which others use such names get no sidecar.
 
-pub(super) const SIDECAR: &str = "emco-observer";
+pub(crate) const SIDECAR: &str = "emco-observer";
 /// Whom the sidecar's token is for: our hub, and nobody else.
 pub const AUDIENCE: &str = "emco-observer";
-pub(super) const PREPARE: &str = "emco-observer-prepare";
+pub(crate) const PREPARE: &str = "emco-observer-prepare";
 
 /// The program in our image, which has nothing else in it.
 pub(super) const PROGRAM: &str = "/emco-observer";

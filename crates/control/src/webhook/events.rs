@@ -4,7 +4,10 @@
 //! `ReplicaSet`, `StatefulSet` or Job that `kubectl describe` is asked about. A pod without an owner is named itself.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event as K8sEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -19,6 +22,10 @@ const WAITING_MAX: usize = 256;
 const REPORTER: &str = "emco-observer-control";
 /// What was done, or not.
 const ACTION: &str = "Inject";
+/// Longest note that the API server takes.
+const NOTE_BYTES_MAX: usize = 1024;
+/// The API server has something of that name already.
+const CONFLICT: u16 = 409;
 
 /// Something that an operator should know of a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +36,8 @@ pub struct Notice {
     reason: &'static str,
     /// A sentence.
     note: String,
+    /// Name of the Event, where all replicas give it the same, so that one of them tells.
+    name: Option<String>,
 }
 
 /// Where notices go. Clones go to the same place.
@@ -56,30 +65,86 @@ impl Events {
 impl Notice {
     /// Says `note` about the pod of a review.
     pub(crate) fn new(review: &Request, reason: &'static str, note: String) -> Self {
-        let metadata = review.object.get("metadata");
-        let owners = metadata.and_then(|metadata| metadata.get("ownerReferences"));
-        let mut owners = owners.and_then(Value::as_array).into_iter().flatten();
-        let controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
-        let owner = owners.find(controller);
-        let text = |of: Option<&Value>, key: &str| {
-            let text = of.and_then(|of| of.get(key)).and_then(Value::as_str);
-            text.map(str::to_owned)
-        };
-        let name = text(metadata, "name").or_else(|| text(metadata, "generateName"));
-        let object = ObjectReference {
-            api_version: text(owner, "apiVersion").or_else(|| Some("v1".to_owned())),
-            kind: text(owner, "kind").or_else(|| Some("Pod".to_owned())),
-            name: text(owner, "name").or(name),
-            namespace: Some(review.namespace.clone()),
-            uid: text(owner, "uid"),
-            ..ObjectReference::default()
-        };
+        Self {
+            object: owner(&review.object, &review.namespace),
+            reason,
+            note: short(note),
+            name: None,
+        }
+    }
+
+    /// Says `note` about a pod by an Event called `name`, which is made once, whoever tries.
+    pub(crate) fn once(
+        object: ObjectReference,
+        reason: &'static str,
+        note: String,
+        name: String,
+    ) -> Self {
         Self {
             object,
             reason,
-            note,
+            note: short(note),
+            name: Some(name),
         }
     }
+
+    /// The Event for all replicas, from this one.
+    fn to_event(&self, name: &str, reporter: &Reporter) -> K8sEvent {
+        let instance = reporter.instance.clone();
+        K8sEvent {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: self.object.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            action: Some(ACTION.to_owned()),
+            event_time: Some(MicroTime(jiff::Timestamp::now())),
+            note: Some(self.note.clone()),
+            reason: Some(self.reason.to_owned()),
+            regarding: Some(self.object.clone()),
+            reporting_controller: Some(reporter.controller.clone()),
+            reporting_instance: instance.or_else(|| Some(reporter.controller.clone())),
+            type_: Some("Warning".to_owned()),
+            ..K8sEvent::default()
+        }
+    }
+}
+
+/// What owns `pod`, or the pod itself.
+pub(crate) fn owner(pod: &Value, namespace: &str) -> ObjectReference {
+    let metadata = pod.get("metadata");
+    let owners = metadata.and_then(|metadata| metadata.get("ownerReferences"));
+    let mut owners = owners.and_then(Value::as_array).into_iter().flatten();
+    let controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
+    let owner = owners.find(controller);
+    let text = |of: Option<&Value>, key: &str| {
+        let text = of.and_then(|of| of.get(key)).and_then(Value::as_str);
+        text.map(str::to_owned)
+    };
+    let name = text(metadata, "name").or_else(|| text(metadata, "generateName"));
+    // a pod that is reviewed has no uid yet
+    let uid = if owner.is_some() {
+        text(owner, "uid")
+    } else {
+        text(metadata, "uid")
+    };
+    ObjectReference {
+        api_version: text(owner, "apiVersion").or_else(|| Some("v1".to_owned())),
+        kind: text(owner, "kind").or_else(|| Some("Pod".to_owned())),
+        name: text(owner, "name").or(name),
+        namespace: Some(namespace.to_owned()),
+        uid,
+        ..ObjectReference::default()
+    }
+}
+
+/// As much of a note as the API server takes.
+fn short(mut note: String) -> String {
+    let end = (0..=NOTE_BYTES_MAX.min(note.len())).rev();
+    let mut ends = end.filter(|end| note.is_char_boundary(*end));
+    let end = ends.next().unwrap_or_default();
+    note.truncate(end);
+    note
 }
 
 /// Sends notices until `stop`; what cannot be sent is counted and said in our own log.
@@ -94,18 +159,14 @@ pub(crate) async fn deliver(
         controller: REPORTER.to_owned(),
         instance: Some(replica),
     };
-    let recorder = Recorder::new(client, reporter);
+    let recorder = Recorder::new(client.clone(), reporter.clone());
     let deliver = async {
         while let Some(notice) = notices.recv().await {
-            let event = Event {
-                type_: EventType::Warning,
-                reason: notice.reason.to_owned(),
-                note: Some(notice.note.clone()),
-                action: ACTION.to_owned(),
-                secondary: None,
+            let sent = match &notice.name {
+                Some(name) => send_once(&client, &notice.to_event(name, &reporter)).await,
+                None => send(&recorder, &notice).await.map(|()| "sent"),
             };
-            let sent = recorder.publish(&event, &notice.object).await;
-            let outcome = if sent.is_ok() { "sent" } else { "failed" };
+            let outcome = *sent.as_ref().unwrap_or(&"failed");
             metrics.events.with_label_values(&[outcome]).inc();
             if let Err(error) = sent {
                 let (error, note) = (net::chain(&error), notice.note);
@@ -114,4 +175,26 @@ pub(crate) async fn deliver(
         }
     };
     stop.run_until_cancelled(deliver).await;
+}
+
+async fn send(recorder: &Recorder, notice: &Notice) -> kube::Result<()> {
+    let event = Event {
+        type_: EventType::Warning,
+        reason: notice.reason.to_owned(),
+        note: Some(notice.note.clone()),
+        action: ACTION.to_owned(),
+        secondary: None,
+    };
+    recorder.publish(&event, &notice.object).await
+}
+
+/// Makes an Event that another replica may have made.
+async fn send_once(client: &Client, event: &K8sEvent) -> kube::Result<&'static str> {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+    let events: Api<K8sEvent> = Api::namespaced(client.clone(), namespace);
+    match events.create(&PostParams::default(), event).await {
+        Ok(_) => Ok("sent"),
+        Err(kube::Error::Api(status)) if status.code == CONFLICT => Ok("known"),
+        Err(error) => Err(error),
+    }
 }

@@ -10,7 +10,7 @@ mod events;
 mod review;
 mod server;
 
-pub(crate) use events::deliver;
 pub use events::{Events, Notice};
+pub(crate) use events::{deliver, owner};
 pub use review::{Malformed, Request, Response};
 pub use server::Webhook;

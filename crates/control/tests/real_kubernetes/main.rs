@@ -11,6 +11,7 @@
 mod common;
 mod identity;
 mod serving;
+mod watching;
 
 use common::{applied, as_pod, cluster, fixture, injected, services};
 use control::inject::{Decision, LogMode, Namespace, Settings, SidecarKind, Surroundings, review};

@@ -38,10 +38,16 @@ pub(super) struct Scene {
     pub(super) hubs: Vec<SocketAddr>,
     stop: CancellationToken,
     replicas: JoinSet<()>,
+    /// Where replicas show their metrics.
+    pub(super) pages: Vec<SocketAddr>,
 }
 
 impl Scene {
-    async fn start(server: Kubernetes, replicas: usize, certificates: Certificates) -> Self {
+    pub(super) async fn start(
+        server: Kubernetes,
+        replicas: usize,
+        certificates: Certificates,
+    ) -> Self {
         let (server, port) = tokio::task::spawn_blocking(|| {
             let [port] = free_ports();
             server.namespace(OURS, &[]);
@@ -76,6 +82,7 @@ impl Scene {
             hubs: Vec::new(),
             stop: CancellationToken::new(),
             replicas: JoinSet::new(),
+            pages: Vec::new(),
         };
         let webhooks = scene.replicas(replicas, &certificates, &config);
         scene.replicas.spawn(balance(port, webhooks));
@@ -95,6 +102,7 @@ impl Scene {
                 ..Settings::default()
             };
             settings.admin.listen = admin;
+            self.pages.push(admin);
             settings.webhook.listen = webhook;
             settings.hub = Some(Hub {
                 listen: hub,

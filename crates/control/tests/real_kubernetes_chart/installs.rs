@@ -129,6 +129,7 @@ fn may_do_what_it_has_to(cluster: &Kubernetes) {
     for path in [
         "/api/v1/namespaces",
         "/api/v1/nodes",
+        "/api/v1/namespaces/emco/pods",
         CERTIFICATES,
         AUTHORITY,
         &format!("{WEBHOOKS}/{OWN}"),
@@ -214,7 +215,8 @@ fn may_do_nothing_else(cluster: &Kubernetes) {
         "/api/v1/namespaces/emco/secrets",
         "/api/v1/namespaces/emco-observer/secrets",
         "/api/v1/namespaces/emco/configmaps/emco-observer",
-        "/api/v1/namespaces/emco/pods",
+        "/api/v1/namespaces/emco/pods/orchestrator",
+        "/api/v1/namespaces/other/pods",
         "/api/v1/namespaces/emco",
         WEBHOOKS,
     ] {

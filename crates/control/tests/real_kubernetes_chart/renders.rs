@@ -239,10 +239,17 @@ fn the_chart_names_its_version_images_and_metrics_of_ours() {
     }
 }
 
-/// The sources of what sidecars count.
+/// The sources of what sidecars and the control plane count.
 fn sources(crates: &Path) -> String {
     let mut text = String::new();
-    for part in ["head", "hub", "out-otlp", "pipeline", "telemetry"] {
+    for part in [
+        "control",
+        "head",
+        "hub",
+        "out-otlp",
+        "pipeline",
+        "telemetry",
+    ] {
         read_all(&crates.join(part).join("src"), &mut text);
     }
     text

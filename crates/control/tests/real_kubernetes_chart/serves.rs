@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -175,6 +176,8 @@ fn what_is_installed_injects_with_the_rights_it_has() {
         let answer = replica.asked_by(&server, &stored, authority);
         assert_eq!(answer, StatusCode::OK, "sidecars use the hub");
 
+        says_who_has_a_sidecar(&server, folder.path());
+
         // pods start whatever becomes of us
         replica.stop.cancel();
         replica.thread.join().unwrap();
@@ -189,4 +192,25 @@ fn what_is_installed_injects_with_the_rights_it_has() {
             server.delete(&format!("{pods}/{name}")).object();
         }
     }
+}
+
+/// As `kubectl exec` into the control plane would.
+fn says_who_has_a_sidecar(server: &Kubernetes, folder: &Path) {
+    let map = server.ask("/api/v1/namespaces/observer/configmaps/emco-observer-control");
+    let map = map.object();
+    let config = folder.join("config.yaml");
+    std::fs::write(&config, map["data"]["config.yaml"].as_str().unwrap()).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_emco-observer-control"))
+        .args(["status", "--output", "json", "--config"])
+        .arg(&config)
+        .env(
+            "KUBECONFIG",
+            server.kubeconfig_of(OURS, "emco-observer-control"),
+        )
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let answer: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(answer["counts"], json!({ "current": 1 }), "{answer}");
 }

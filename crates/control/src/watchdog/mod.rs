@@ -1,0 +1,24 @@
+//! Who has a sidecar, and which.
+//!
+//! | module | is |
+//! |---|---|
+//! | `report` | the pure function from a pod, as the API server tells of it, to its standing |
+//! | `trouble` | what kubelets say of containers that do not run |
+//! | `step` | the next step for a pod, as one sentence |
+//! | `pages` | pods of a namespace, a few at a time |
+//! | `notices` | which pods operators are told of, at most once an hour |
+//! | `task` | the loop that looks each minute, counts and tells |
+//!
+//! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. Nothing is
+//! changed here: a pod is restarted by whoever reads what is said of it.
+
+mod notices;
+mod pages;
+mod report;
+mod step;
+mod task;
+mod trouble;
+
+pub(crate) use pages::each_pod;
+pub use report::{Lines, PodReport, Spans, Standing, Wanted, look};
+pub(crate) use task::Watchdog;
