@@ -5,17 +5,21 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::heard::{Finished, Hear};
 use crate::{interrupt, proc, say};
 
 const POLL: Duration = Duration::from_millis(20);
 /// How long a program may take to end what it started.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last output of a program that was ended is waited for.
+const READ_BOUND: Duration = Duration::from_secs(1);
 /// Longest line of a child's output that is looked at, in bytes.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -119,41 +123,47 @@ impl Drop for Group {
     }
 }
 
-/// What a finished program left.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// How it ended.
-    pub(crate) status: ExitStatus,
-    /// The lines that were asked for.
-    pub(crate) kept: Vec<String>,
-}
-
-/// Runs `command` to its end, shows its output on stderr as it comes and keeps the lines that `keep`
-/// picks.
-///
-/// # Errors
-/// If it cannot be started or does not end within `bound`; it is ended then.
-pub(crate) fn run_shown(
+/// Runs `command` to its end while each line of its output is heard, and shown on stderr unless who
+/// hears it says otherwise. It is ended if it does not end within `bound`; what was heard is kept then,
+/// too.
+pub(crate) fn run_heard<H: Hear>(
     name: &str,
     command: &mut Command,
     bound: Duration,
-    keep: fn(&str) -> bool,
-) -> Result<Finished> {
+) -> Finished<H> {
+    let heard = Arc::default();
+    let ended = run_to_its_end(name, command, bound, &heard);
+    let heard = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+    Finished { ended, heard }
+}
+
+fn run_to_its_end<H: Hear>(
+    name: &str,
+    command: &mut Command,
+    bound: Duration,
+    heard: &Arc<Mutex<H>>,
+) -> Result<ExitStatus> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group::spawn(name, command)?;
     let readers = [
-        group.child.stdout.take().map(|pipe| show(pipe, keep)),
-        group.child.stderr.take().map(|pipe| show(pipe, keep)),
+        group.child.stdout.take().map(|pipe| hear(pipe, heard)),
+        group.child.stderr.take().map(|pipe| hear(pipe, heard)),
     ];
-    let status = group.wait_or_end(bound)?;
-    let mut kept = Vec::new();
+    let ended = group.wait_or_end(bound);
+    // Whoever still runs is ended, and nobody of the group writes any more.
+    drop(group);
+    if ended.is_err() {
+        let is_read = || readers.iter().flatten().all(JoinHandle::is_finished);
+        let _what_is_there =
+            interrupt::poll_until(READ_BOUND, POLL, || Ok(is_read().then_some(())));
+        return ended;
+    }
     for reader in readers.into_iter().flatten() {
-        match reader.join() {
-            Ok(lines) => kept.extend(lines),
-            Err(_) => bail!("reading the output of {name} failed"),
+        if reader.join().is_err() {
+            bail!("reading the output of {name} failed");
         }
     }
-    Ok(Finished { status, kept })
+    ended
 }
 
 /// Runs `command` to its end and returns its stdout; its stderr is shown.
@@ -203,9 +213,9 @@ pub(crate) fn log_file(path: &Path) -> Result<File> {
         .with_context(|| format!("open {}", path.display()))
 }
 
-fn show(pipe: impl Read + Send + 'static, keep: fn(&str) -> bool) -> JoinHandle<Vec<String>> {
+fn hear<H: Hear>(pipe: impl Read + Send + 'static, heard: &Arc<Mutex<H>>) -> JoinHandle<()> {
+    let heard = Arc::clone(heard);
     std::thread::spawn(move || {
-        let mut kept = Vec::new();
         let mut reader = BufReader::new(pipe);
         loop {
             let mut line = Vec::new();
@@ -213,14 +223,15 @@ fn show(pipe: impl Read + Send + 'static, keep: fn(&str) -> bool) -> JoinHandle<
                 .take(LINE_BYTES_MAX)
                 .read_until(b'\n', &mut line);
             if !matches!(read, Ok(1..)) {
-                return kept;
+                return;
             }
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end();
-            say::note(format_args!("{line}"));
-            if keep(line) {
-                kept.push(line.to_owned());
+            if H::IS_SHOWN {
+                say::note(format_args!("{line}"));
             }
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.line(line);
         }
     })
 }
@@ -228,6 +239,7 @@ fn show(pipe: impl Read + Send + 'static, keep: fn(&str) -> bool) -> JoinHandle<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heard::Last;
 
     const BOUND: Duration = Duration::from_secs(5);
 
@@ -238,13 +250,31 @@ mod tests {
     }
 
     #[test]
-    fn output_is_kept_by_choice_from_both_streams() {
-        let mut command = shell("echo one; echo two >&2; echo three; exit 3");
-        let finished = run_shown("script", &mut command, BOUND, |line| line.contains('t')).unwrap();
-        let mut kept = finished.kept;
-        kept.sort();
-        assert_eq!(kept, ["three", "two"]);
-        assert_eq!(finished.status.code(), Some(3));
+    fn both_streams_are_heard() {
+        let mut command = shell("echo one; echo two >&2; exit 3");
+        let finished = run_heard::<Last>("script", &mut command, BOUND);
+        let mut lines: Vec<&str> = finished.heard.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(finished.ended.unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn what_was_heard_stays_when_a_program_has_to_be_ended() {
+        let mut command = shell("echo so far; sleep 60");
+        let finished = run_heard::<Last>("slow", &mut command, Duration::from_millis(500));
+        assert!(!finished.is_success());
+        let error = format!("{:#}", finished.success("slow").unwrap_err());
+        let expected = "slow did not end within 500ms, it said at last\nso far";
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn a_failure_says_the_last_lines() {
+        let finished = run_heard::<Last>("broken", &mut shell("echo why; exit 2"), BOUND);
+        let error = finished.success("broken").unwrap_err().to_string();
+        let expected = "broken failed with exit status: 2, it said at last\nwhy";
+        assert_eq!(error, expected);
     }
 
     #[test]
@@ -277,15 +307,16 @@ mod tests {
             path.display()
         );
         let bound = Duration::from_millis(200);
-        run_shown("slow", &mut shell(&script), bound, |_| false).unwrap_err();
+        let finished = run_heard::<Last>("slow", &mut shell(&script), bound);
+        finished.ended.unwrap_err();
         assert!(path.is_file());
     }
 
     #[test]
     fn what_a_program_leaves_behind_is_ended_with_it() {
         let mut command = shell("sleep 60 & echo left");
-        let finished = run_shown("leaving", &mut command, BOUND, |_| true).unwrap();
-        assert_eq!(finished.kept, ["left"]);
+        let finished = run_heard::<Last>("leaving", &mut command, BOUND);
+        assert_eq!(finished.heard.to_string(), "left");
     }
 
     #[test]

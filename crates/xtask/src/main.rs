@@ -26,6 +26,7 @@ mod demo;
 mod dist;
 mod folder;
 mod fuzz;
+mod heard;
 mod http;
 mod interrupt;
 mod peers;

@@ -24,25 +24,34 @@ pub(crate) struct Programs {
 /// Builds both.
 pub(crate) fn build() -> Result<Programs> {
     say::note(format_args!("building emco-observer and emco-lab (once)"));
-    release(&["--bin=emco-observer", "--bin=emco-lab"])?;
+    run(&mut command())?;
     Ok(programs())
+}
+
+/// What builds both.
+pub(crate) fn command() -> Command {
+    release(&["--bin=emco-observer", "--bin=emco-lab"])
 }
 
 /// Builds the lab, for those who have another sidecar.
 pub(crate) fn lab() -> Result<Programs> {
     say::note(format_args!("building emco-lab (once)"));
-    release(&["--bin=emco-lab"])?;
+    run(&mut release(&["--bin=emco-lab"]))?;
     Ok(programs())
 }
 
 /// Both packages are named whatever is built: what they need is then built in one form for all.
-fn release(programs: &[&str]) -> Result<()> {
+fn release(programs: &[&str]) -> Command {
     let mut command = workspace::cargo();
     command
         .args(["build", "--locked", "--release"])
         .args(["--package=agent", "--package=lab"])
         .args(programs);
-    let status = Group::spawn("cargo build", &mut command)?.wait(BUILD_BOUND)?;
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = Group::spawn("cargo build", command)?.wait(BUILD_BOUND)?;
     ensure!(status.success(), "cargo build failed with {status}");
     Ok(())
 }

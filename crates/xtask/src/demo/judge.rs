@@ -10,6 +10,7 @@ use testkit::stored::StoredLine;
 use testkit::truth::{Attribution, Scorer};
 
 use super::floors::{self, Floor};
+use super::promises::{self, Judged};
 use super::receipts::Receipts;
 use super::sidecar::{Cost, Spans};
 use super::traces::Traces;
@@ -37,6 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) sidecars: Vec<Cost>,
     /// How many sidecars were killed on the way.
     pub(crate) kills: u32,
+    /// Promises that were broken, one sentence each.
+    pub(crate) promises_broken: Vec<String>,
     /// Floors of attribution that were missed, if they were asked for.
     pub(crate) floors_missed: Vec<String>,
     /// Examples of trouble.
@@ -138,16 +141,17 @@ pub(crate) fn judge(case: Case<'_>) -> Outcome {
         all: worst(by_lane.values().map(|lane| lane.lines)),
         by_lane,
     };
-    let is_clean = lines.by_lane.values().all(is_clean) && !lines.by_lane.is_empty();
-    let documented = lines.by_lane.values().all(|lane| lane.requests > 0);
     let (sidecars, spans) = costs(case.sidecars);
+    let promises_broken = promises::broken(&Judged {
+        lines: &lines,
+        attribution: &attribution,
+        lanes_differ,
+        traces: &case.traces,
+        kills: case.kills,
+    });
     Outcome {
-        passed: is_clean
-            && documented
-            && attribution.wrong() == 0
-            && lanes_differ == 0
-            && case.traces.are_clean(case.kills)
-            && lines.all.written > 0,
+        passed: promises_broken.is_empty(),
+        promises_broken,
         workload: case.workload,
         lines,
         attribution,
@@ -172,14 +176,6 @@ fn account(case: &Case<'_>, receipts: &Receipts) -> Report {
         lane.dead_letter(id);
     }
     lane.report()
-}
-
-const fn is_clean(lane: &LaneLines) -> bool {
-    lane.lines.lost == 0
-        && lane.lines.stored_twice == 0
-        && lane.unexpected == 0
-        && lane.altered == 0
-        && lane.conflicts == 0
 }
 
 /// A joined record's claim is that of the document it came in.

@@ -20,6 +20,7 @@ mod kills;
 pub(crate) mod lab;
 mod letters;
 pub(crate) mod ports;
+mod promises;
 mod real;
 mod receipts;
 mod replay;

@@ -51,6 +51,9 @@ fn write(out: &mut String, outcome: &Outcome) -> fmt::Result {
     for line in &outcome.trouble {
         writeln!(out, "! {line}")?;
     }
+    for line in &outcome.promises_broken {
+        writeln!(out, "! promise broken: {line}")?;
+    }
     for line in &outcome.floors_missed {
         writeln!(out, "! floor missed: {line}")?;
     }

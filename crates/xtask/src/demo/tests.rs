@@ -125,6 +125,8 @@ fn each_fault_of_one_lane_fails_the_run() {
     let without = good().into_iter().take(1).collect();
     let lost = judged(good(), without);
     assert_eq!((lost.passed, lost.lines.all.lost), (false, 1));
+    let said = ["elastic: 1 lines are lost"];
+    assert_eq!(lost.promises_broken, said);
     assert_eq!(lost.lines.by_lane["forward"].lines.lost, 0);
 
     let mut twice = good();
@@ -145,7 +147,15 @@ fn each_fault_of_one_lane_fails_the_run() {
 
 #[test]
 fn a_run_without_documents_of_requests_fails() {
-    assert!(!judged_with(good(), good(), 0).passed);
+    let outcome = judged_with(good(), good(), 0);
+    assert!(!outcome.passed);
+    let said = "forward: there is no document of a request";
+    assert_eq!(outcome.promises_broken, [said]);
+    let text = table::render(&outcome);
+    assert!(
+        text.contains(&format!("! promise broken: {said}\n")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -170,6 +180,8 @@ fn a_wrong_person_fails_the_run() {
     };
     let outcome = judged(wrong(), wrong());
     assert_eq!((outcome.passed, outcome.attribution.wrong()), (false, 1));
+    let said = "1 lines have the wrong request or person";
+    assert_eq!(outcome.promises_broken, [said]);
 }
 
 #[test]
@@ -177,6 +189,8 @@ fn lanes_that_tell_different_stories_fail_the_run() {
     let other = vec![stored("a-0", "one", None), stored("a-9", "two", None)];
     let outcome = judged(good(), other);
     assert_eq!((outcome.passed, outcome.lanes_differ), (false, 1));
+    let said = "the lanes differ about 1 lines";
+    assert_eq!(outcome.promises_broken, [said]);
 }
 
 #[test]

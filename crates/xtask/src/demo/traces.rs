@@ -111,15 +111,34 @@ impl Traces {
         }
     }
 
-    /// Whether nothing is lost, doubled or wrong. A sidecar that is killed may send its last request
-    /// again, and may know more by then.
-    pub(crate) fn are_clean(&self, kills: u32) -> bool {
+    /// What is lost, doubled or wrong, one sentence each. A sidecar that is killed may send its last
+    /// request again, and may know more by then.
+    pub(crate) fn broken(&self, kills: u32) -> Vec<String> {
         let again = u64::from(kills) * BATCH_SPANS;
-        let once = self.sent_twice <= again && self.conflicts <= self.sent_twice;
+        let counts = [
+            (self.lost, "are lost"),
+            (self.unknown, "are stored and were never sent"),
+            (self.wrong_user, "name the wrong person"),
+            (self.sent_twice.saturating_sub(again), "too many came twice"),
+            (
+                self.conflicts.saturating_sub(self.sent_twice),
+                "said something else without coming twice",
+            ),
+        ];
+        let broken = counts.iter().filter(|(count, _)| *count > 0);
+        let mut said: Vec<String> = broken
+            .map(|(count, what)| format!("spans: {count} {what}"))
+            .collect();
         let agree = self.received == self.acknowledged
             && self.received == self.exported + self.not_exported
             && self.stored == self.exported;
-        self.lost == 0 && self.unknown == 0 && self.wrong_user == 0 && once && (agree || kills > 0)
+        if !agree && kills == 0 {
+            said.push(format!(
+                "spans: acknowledged {}, received {}, exported {} and not {}, stored {}: they do not agree",
+                self.acknowledged, self.received, self.exported, self.not_exported, self.stored
+            ));
+        }
+        said
     }
 }
 
@@ -270,7 +289,7 @@ mod tests {
     #[test]
     fn every_span_once_with_its_person_is_clean() {
         let traces = judged(2, &[span(1, "eve", 1), span(2, "", 1)]);
-        assert!(traces.are_clean(0), "{traces:?}");
+        assert!(traces.broken(0).is_empty(), "{traces:?}");
         assert_eq!((traces.stored, traces.requests, traces.errors), (2, 2, 1));
         assert_eq!((traces.with_user, traces.by_service["rsync"]), (1, 2));
         assert_eq!((traces.acknowledged, traces.left_out), (5, 3));
@@ -280,27 +299,30 @@ mod tests {
     fn a_span_that_was_acknowledged_and_is_nowhere_is_lost_kills_or_not() {
         let traces = judged(2, &[span(1, "eve", 1)]);
         assert_eq!(traces.lost, 1);
-        assert!(!traces.are_clean(0) && !traces.are_clean(20), "{traces:?}");
+        assert!(
+            !traces.broken(0).is_empty() && !traces.broken(20).is_empty(),
+            "{traces:?}"
+        );
         // Also where the sidecars count it as one of those that they left out on purpose.
         let hidden = Traces {
             exported: 1,
             not_exported: 4,
             ..traces
         };
-        assert!(!hidden.are_clean(0) && !hidden.are_clean(20));
+        assert!(!hidden.broken(0).is_empty() && !hidden.broken(20).is_empty());
     }
 
     #[test]
     fn a_span_that_nobody_sent_is_seen() {
         let traces = judged(1, &[span(1, "", 1), span(3, "", 1)]);
         assert_eq!(traces.unknown, 1);
-        assert!(!traces.are_clean(1) && !traces.samples.is_empty());
+        assert!(!traces.broken(1).is_empty() && !traces.samples.is_empty());
     }
 
     #[test]
     fn what_the_sidecars_count_has_to_agree() {
         let clean = judged(1, &[span(1, "", 1)]);
-        assert!(clean.are_clean(0));
+        assert!(clean.broken(0).is_empty());
         let changed: [fn(&mut Traces); 3] = [
             |traces| traces.received += 1,
             |traces| traces.not_exported -= 1,
@@ -309,16 +331,16 @@ mod tests {
         for change in changed {
             let mut traces = clean.clone();
             change(&mut traces);
-            assert!(!traces.are_clean(0), "{traces:?}");
+            assert!(!traces.broken(0).is_empty(), "{traces:?}");
         }
     }
 
     #[test]
     fn only_kills_excuse_a_span_that_came_twice_and_only_one_request_each() {
         let twice = judged(1, &[span(1, "", 2)]);
-        assert!(!twice.are_clean(0) && twice.are_clean(1));
+        assert!(!twice.broken(0).is_empty() && twice.broken(1).is_empty());
         let often = judged(1, &[span(1, "", 2 * BATCH_SPANS)]);
-        assert!(!often.are_clean(1) && often.are_clean(2));
+        assert!(!often.broken(1).is_empty() && often.broken(2).is_empty());
     }
 
     #[test]
@@ -329,7 +351,7 @@ mod tests {
                 .collect();
             let wrong = judged(number, &spans);
             assert_eq!(wrong.wrong_user, 1);
-            assert!(!wrong.are_clean(1) && !wrong.samples.is_empty());
+            assert!(!wrong.broken(1).is_empty() && !wrong.samples.is_empty());
         }
     }
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::elf::Elf;
 use crate::apt::{self, Tool};
+use crate::heard::Last;
 use crate::{child, say, workspace};
 
 const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -182,10 +183,7 @@ pub(crate) fn build(program: Program, target: Target) -> Result<Built> {
     if let Some(revision) = revision() {
         command.env("EMCO_OBSERVER_REVISION", revision);
     }
-    let finished = child::run_shown("cargo build", &mut command, BUILD_BOUND, |_| false)?;
-    if !finished.status.success() {
-        bail!("cargo build failed with {}", finished.status);
-    }
+    child::run_heard::<Last>("cargo build", &mut command, BUILD_BOUND).success("cargo build")?;
     let path = workspace::target()
         .join(target.triple())
         .join("dist")

@@ -11,6 +11,7 @@
 //! counters that libFuzzer reads, and the engine itself is the crate `libfuzzer-sys`.
 
 mod corpus;
+mod found;
 mod outcome;
 mod play;
 
@@ -20,9 +21,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::test::Count;
+use crate::heard::Last;
+use crate::test::{Count, Failures};
 use crate::{child, say, workspace};
 
+use found::Found;
 use outcome::Outcome;
 use play::Play;
 
@@ -60,8 +63,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         seed: None,
     };
     let outcomes = play.all(&targets, args.jobs.unwrap_or_else(processors))?;
-    let found = show(&play, &outcomes)?;
-    Ok(if found == 0 {
+    let found = show(&play, &outcomes);
+    Ok(if found.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// A short run of every target, always with the same seed and the same first inputs; each target
 /// counts as one test.
-pub(crate) fn smoke() -> Result<Count> {
+pub(crate) fn smoke(failures: &mut Failures) -> Result<Count> {
     let program = build()?;
     let home = home();
     let corpus = home.join("smoke");
@@ -84,7 +87,9 @@ pub(crate) fn smoke() -> Result<Count> {
         seed: Some(1),
     };
     let outcomes = play.all(&targets()?, processors())?;
-    show(&play, &outcomes)?;
+    for found in show(&play, &outcomes) {
+        found.say(failures);
+    }
     let count = |count: Count, outcome: &Outcome| count.plus(Count::step(outcome.is_clean()));
     Ok(outcomes.iter().fold(Count::default(), count))
 }
@@ -129,12 +134,7 @@ fn build() -> Result<PathBuf> {
         // Ours are made fast; what they depend on stays as tests use it.
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
         .env("CARGO_INCREMENTAL", "0");
-    let built = child::run_shown("cargo build", &mut command, BUILD_BOUND, |_| false)?;
-    ensure!(
-        built.status.success(),
-        "cargo build failed with {}",
-        built.status
-    );
+    child::run_heard::<Last>("cargo build", &mut command, BUILD_BOUND).success("cargo build")?;
     let (from, to) = (workspace::target().join("debug/fuzz"), home().join("fuzz"));
     make(&home())?;
     // A program that runs cannot be written to, but its name can be given to another.
@@ -144,28 +144,17 @@ fn build() -> Result<PathBuf> {
     Ok(to)
 }
 
-/// Prints what became of each target; answers how many broke a promise.
-fn show(play: &Play, outcomes: &[Outcome]) -> Result<usize> {
+/// Prints what became of each target; answers what was found.
+fn show(play: &Play, outcomes: &[Outcome]) -> Vec<Found> {
     for outcome in outcomes {
         say::result(format_args!("{outcome}"));
     }
-    let mut found = 0;
-    for outcome in outcomes.iter().filter(|outcome| !outcome.is_clean()) {
-        found += 1;
-        let target = &outcome.target;
-        say::result(format_args!("\n{target}: {}", outcome.said));
-        let Some(input) = &outcome.input else {
-            say::result(format_args!("  look into {}", outcome.log.display()));
-            continue;
-        };
-        let smallest = play.minimise(target, input)?;
-        let path = smallest.display();
-        say::result(format_args!(
-            "  again:    cargo run -p fuzz -- {target} {path}\n  \
-             to keep:  cp {path} tests/fuzz/regressions/{target}/<what it is about>"
-        ));
+    let broken = outcomes.iter().filter(|outcome| !outcome.is_clean());
+    let found: Vec<Found> = broken.map(|outcome| Found::of(play, outcome)).collect();
+    for found in &found {
+        say::result(format_args!("\n{found}"));
     }
-    Ok(found)
+    found
 }
 
 fn processors() -> usize {

@@ -1,14 +1,18 @@
 //! The steps of the gate, each with a bound of its own.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::{Count, Step};
+use super::demo::{Beside, Demo};
+use super::printed::Printed;
+use super::runner::Runner;
+use super::{Count, Failures, Step};
 use crate::demo::build;
+use crate::heard::Last;
 use crate::peers::Peer;
 use crate::{child, fuzz, peers, say, tidy, workspace};
 
@@ -58,7 +62,7 @@ pub(super) const GATE: &[Step] = &[
     },
     Step {
         name: "fuzz",
-        run: fuzz::smoke,
+        run: run_fuzz,
     },
     Step {
         name: "real peers",
@@ -76,12 +80,13 @@ pub(super) const FULL: &[Step] = &[Step {
     run: dist,
 }];
 
-fn fmt() -> Result<Count> {
+fn fmt(failures: &mut Failures) -> Result<Count> {
     component("fmt", "rustfmt")?;
-    cargo("cargo fmt", &["fmt", "--all", "--check"], 60)
+    let arguments = ["fmt", "--all", "--check", "--", "--color=never"];
+    cargo("cargo fmt", &arguments, 60, failures)
 }
 
-fn clippy() -> Result<Count> {
+fn clippy(failures: &mut Failures) -> Result<Count> {
     component("clippy", "clippy")?;
     let arguments = [
         "clippy",
@@ -92,34 +97,35 @@ fn clippy() -> Result<Count> {
         "-D",
         "warnings",
     ];
-    cargo("cargo clippy", &arguments, 900)
+    cargo("cargo clippy", &arguments, 900, failures)
 }
 
-fn run_tidy() -> Result<Count> {
+fn run_tidy(failures: &mut Failures) -> Result<Count> {
     let findings = tidy::findings()?;
     for finding in &findings {
         say::note(format_args!("tidy: {finding}"));
+        failures.say(finding);
     }
     Ok(Count::step(findings.is_empty()))
 }
 
-fn tests() -> Result<Count> {
+fn tests(failures: &mut Failures) -> Result<Count> {
     let mut command = Command::new(nextest()?);
     command
         .current_dir(workspace::root())
         .args(["nextest", "run", "--locked", "--workspace"])
         .args(["--no-fail-fast"])
         .env("EMCO_PEERS_DIR", peers::directory());
-    runner("cargo nextest", &mut command, 900)
+    runner("cargo nextest", &mut command, 900, failures)
 }
 
-fn doc_tests() -> Result<Count> {
+fn doc_tests(failures: &mut Failures) -> Result<Count> {
     let mut command = workspace::cargo();
     command.args(["test", "--locked", "--workspace", "--doc"]);
-    runner("cargo test --doc", &mut command, 300)
+    runner("cargo test --doc", &mut command, 300, failures)
 }
 
-fn docs() -> Result<Count> {
+fn docs(failures: &mut Failures) -> Result<Count> {
     let mut command = workspace::cargo();
     command
         .args([
@@ -130,11 +136,11 @@ fn docs() -> Result<Count> {
             "--keep-going",
         ])
         .env("RUSTDOCFLAGS", "-D warnings");
-    shown("cargo doc", &mut command, 300)
+    shown("cargo doc", &mut command, 300, failures)
 }
 
 /// Where the gate runs unattended, the recording has to be there: the generator is no substitute.
-fn corpus() -> Result<Count> {
+fn corpus(_failures: &mut Failures) -> Result<Count> {
     match workspace::corpus() {
         Some(folder) => say::note(format_args!("corpus: {}", folder.display())),
         None if workspace::is_ci() => bail!("../shared/corpus is missing"),
@@ -147,7 +153,7 @@ fn corpus() -> Result<Count> {
 
 /// Began with the gate; what is not there yet is waited for. Where the gate runs unattended every
 /// peer has to be there; elsewhere the tests that miss one say so.
-fn install_peers() -> Result<Count> {
+fn install_peers(_failures: &mut Failures) -> Result<Count> {
     match peers::install(&Peer::ALL) {
         Err(error) if !workspace::is_ci() => {
             say::note(format_args!("{error:#}"));
@@ -158,45 +164,75 @@ fn install_peers() -> Result<Count> {
 }
 
 /// Apart from the runs that need it, so that their bounds are about what they do.
-fn release_build() -> Result<Count> {
-    build::build().map(|_| Count::PASSED)
+fn release_build(failures: &mut Failures) -> Result<Count> {
+    shown("cargo build", &mut build::command(), 1800, failures)
+}
+
+/// A short run of every target; each counts as one test.
+fn run_fuzz(failures: &mut Failures) -> Result<Count> {
+    fuzz::smoke(failures)
 }
 
 /// The whole recording, from the real binary to the real servers.
-fn real_peers() -> Result<Count> {
-    let demo = ["demo", "--once", "--real-peers"];
-    shown("cargo xtask demo", own()?.args(demo), 600)
+fn real_peers(failures: &mut Failures) -> Result<Count> {
+    let mut command = own()?;
+    command.args(["demo", "--once", "--real-peers"]);
+    let finished = child::run_heard::<Demo>("the demo", &mut command, Duration::from_mins(10));
+    judged("to real peers", finished.ended, &finished.heard, failures)
 }
 
 /// Delivery, nobody wrong, and the floors of attribution: once undisturbed, and beside it once where
 /// twenty sidecars are killed. A demo waits most of its time for its workload.
-fn demos() -> Result<Count> {
+fn demos(failures: &mut Failures) -> Result<Count> {
+    let bound = Duration::from_mins(15);
     let demo = ["demo", "--once", "--floors"];
-    let mut killed = own()?;
+    let (mut calm, mut killed) = (own()?, own()?);
+    calm.args(demo);
     killed.args(demo).args(["--kill", "20"]);
     let killed = thread::spawn(move || {
-        child::captured("the demo with kills", &mut killed, Duration::from_mins(15))
+        child::run_heard::<Beside>("the demo with kills", &mut killed, bound)
     });
-    let calm = xtask(&demo, 900);
+    let calm = child::run_heard::<Demo>("the demo", &mut calm, bound);
     let killed = killed.join();
-    let (status, table) = killed.map_err(|_| anyhow!("the demo with kills ended by a panic"))??;
-    say::note(format_args!("with kills:\n{table}"));
-    Ok(calm?.plus(Count::step(status.success())))
+    let killed = killed.map_err(|_| anyhow!("the demo with kills ended by a panic"))?;
+    say::note(format_args!("with kills:"));
+    for line in &killed.heard.lines {
+        say::note(format_args!("{line}"));
+    }
+    let calm = judged("without kills", calm.ended, &calm.heard, failures);
+    let killed = judged("with kills", killed.ended, &killed.heard.demo, failures);
+    Ok(calm?.plus(killed?))
+}
+
+/// Says why a run failed, if it did.
+fn judged(
+    name: &str,
+    ended: Result<ExitStatus>,
+    demo: &Demo,
+    failures: &mut Failures,
+) -> Result<Count> {
+    let is_success = ended.as_ref().is_ok_and(ExitStatus::success);
+    if !is_success {
+        demo.say(name, failures);
+    }
+    ended.map(|_| Count::step(is_success))
 }
 
 /// The smallest of the programs as it ships: built static, packed, read by others.
-fn image() -> Result<Count> {
-    xtask(&["dist", "--program", "emco-observer-control"], 900)
+fn image(failures: &mut Failures) -> Result<Count> {
+    let dist = ["dist", "--program", "emco-observer-control"];
+    xtask(&dist, 900, failures)
 }
 
 /// All programs as they ship, none larger than promised.
-fn dist() -> Result<Count> {
-    xtask(&["dist"], 1800)
+fn dist(failures: &mut Failures) -> Result<Count> {
+    xtask(&["dist"], 1800, failures)
 }
 
 /// Calls ourselves, so that a step has its own bound and its own end.
-fn xtask(arguments: &[&str], seconds: u64) -> Result<Count> {
-    shown("cargo xtask", own()?.args(arguments), seconds)
+fn xtask(arguments: &[&str], seconds: u64, failures: &mut Failures) -> Result<Count> {
+    let mut command = own()?;
+    shown("cargo xtask", command.args(arguments), seconds, failures)
 }
 
 fn own() -> Result<Command> {
@@ -204,20 +240,38 @@ fn own() -> Result<Command> {
     Ok(Command::new(program))
 }
 
-fn cargo(name: &str, arguments: &[&str], seconds: u64) -> Result<Count> {
-    shown(name, workspace::cargo().args(arguments), seconds)
+fn cargo(name: &str, arguments: &[&str], seconds: u64, failures: &mut Failures) -> Result<Count> {
+    let mut command = workspace::cargo();
+    shown(name, command.args(arguments), seconds, failures)
 }
 
-fn shown(name: &str, command: &mut Command, seconds: u64) -> Result<Count> {
+fn shown(
+    name: &str,
+    command: &mut Command,
+    seconds: u64,
+    failures: &mut Failures,
+) -> Result<Count> {
     let bound = Duration::from_secs(seconds);
-    let finished = child::run_shown(name, command, bound, |_| false)?;
-    Ok(Count::step(finished.status.success()))
+    let finished = child::run_heard::<Printed>(name, command, bound);
+    if !finished.is_success() {
+        finished.heard.say(failures);
+    }
+    Ok(Count::step(finished.ended?.success()))
 }
 
-fn runner(name: &str, command: &mut Command, seconds: u64) -> Result<Count> {
+fn runner(
+    name: &str,
+    command: &mut Command,
+    seconds: u64,
+    failures: &mut Failures,
+) -> Result<Count> {
     let bound = Duration::from_secs(seconds);
-    let finished = child::run_shown(name, command, bound, Count::is_summary)?;
-    Ok(Count::of_runner(&finished.kept, finished.status.success()))
+    let finished = child::run_heard::<Runner>(name, command, bound);
+    let count = finished.heard.count(finished.is_success());
+    if count.failed > 0 {
+        finished.heard.say(failures);
+    }
+    finished.ended.map(|_| count)
 }
 
 /// Makes sure that a part of the toolchain is there that small installations leave out.
@@ -251,16 +305,7 @@ fn nextest() -> Result<PathBuf> {
         .args(["install", "--locked", "--root"])
         .arg(workspace::cache().join("tools"))
         .arg(format!("cargo-nextest@{NEXTEST}"));
-    let finished = child::run_shown(
-        "cargo install",
-        &mut command,
-        Duration::from_mins(15),
-        |_| false,
-    )?;
-    anyhow::ensure!(
-        finished.status.success(),
-        "installing cargo-nextest failed with {}",
-        finished.status
-    );
+    let bound = Duration::from_mins(15);
+    child::run_heard::<Last>("cargo install", &mut command, bound).success("cargo install")?;
     Ok(own)
 }
