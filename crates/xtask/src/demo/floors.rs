@@ -64,13 +64,12 @@ pub(crate) const TRACED: &[Floor] = &[
 ];
 
 /// Of `truth/traced` where sidecars are killed on the way: each restart is a gap, in which nothing is
-/// claimed, and spans are lost with it. Three points below what is measured without kills; five lines more
-/// where few are measured (clm 278, gac 136, ncm 79), since one gap takes a whole request.
+/// claimed, and spans are lost with it. Three points below what is measured without kills.
 pub(crate) const KILLED: &[Floor] = &[
     with_person("orchestrator", 90.3, 86.3),
-    with_person("clm", 94.4, 84.8),
-    with_person("ncm", 90.7, 83.0),
-    with_person("gac", 90.4, 76.4),
+    with_person("clm", 96.2, 86.6),
+    with_person("ncm", 97.0, 89.4),
+    with_person("gac", 94.1, 80.1),
     with_person("dcm", 78.3, 68.2),
     with_person("rsync", 48.3, 46.8),
 ];
