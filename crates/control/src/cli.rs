@@ -52,8 +52,8 @@ STANDING is one of
   not_ours   it is not EMCO's, or nobody asks for a sidecar
 
 LOGS: hostpath (the node's files), wrap (written in front of EMCO's command), none
-SPANS: overlay (EMCO's configuration leads them to the sidecar), unknown (they come if EMCO's
-global.zipkinIp is 127.0.0.1), none
+SPANS: overlay (a copy of EMCO's configuration leads them to the sidecar), config (EMCO's own does),
+unknown (they come if it does, but it may not be read), elsewhere (to another Zipkin), none
 
 With the control plane's own settings:
   kubectl exec --namespace NAMESPACE deploy/emco-observer-control -- \\

@@ -13,7 +13,7 @@ use common::{applied, as_pod, cluster, fixture, injected, services, with_level};
 use control::inject::{
     Evidence, INJECT, LogMode, Namespace, PodSecurity, Settings, SidecarKind, Surroundings,
 };
-use control::watchdog::{Lines, PodReport, Spans, Standing, Wanted, look};
+use control::watchdog::{ConfigurationSource, Lines, PodReport, Spans, Standing, Wanted, look};
 use serde_json::{Value, json};
 
 const IMAGE: &str = "registry.example.com/emco-observer:0.1.0";
@@ -31,6 +31,7 @@ fn looked_with(pod: &Value, settings: &Settings, surroundings: &Surroundings) ->
         surroundings,
         image: Some(&settings.image),
         exact: true,
+        configuration: None,
     };
     look(pod, &wanted).expect("it has not ended")
 }
@@ -205,6 +206,7 @@ fn another_image_or_other_settings_are_outdated() {
         surroundings: &cluster(34),
         image: None,
         exact: false,
+        configuration: None,
     };
     assert_eq!(
         look(&current(), &wanted).unwrap().standing,
@@ -376,6 +378,7 @@ fn what_has_ended_or_is_ending_is_not_looked_at() {
         surroundings: &wanted.1,
         image: None,
         exact: true,
+        configuration: None,
     };
     for phase in ["Succeeded", "Failed"] {
         let mut pod = bare("orchestrator");
@@ -438,4 +441,57 @@ fn levels_say_what_is_reached_and_what_comes_next() {
         next(&report).contains("make the sidecar native or plain"),
         "{report:?}"
     );
+}
+
+#[test]
+fn emcos_own_configuration_says_where_spans_go() {
+    let bare = Settings {
+        overlay: false,
+        ..settings()
+    };
+    let surroundings = cluster(34);
+    let pod = with(&bare, &surroundings);
+    let source = ConfigurationSource::find(&pod).unwrap();
+    assert_eq!(
+        (source.config_map.as_str(), source.key.as_str()),
+        ("emco-orchestrator", "config.json")
+    );
+    let of = |configuration: Value| {
+        let wanted = Wanted {
+            settings: &bare,
+            surroundings: &surroundings,
+            image: Some(IMAGE),
+            exact: true,
+            configuration: Some(&configuration),
+        };
+        look(&pod, &wanted).unwrap()
+    };
+    for here in [
+        json!({ "zipkin-ip": "127.0.0.1", "zipkin-port": "9411" }),
+        json!({ "Zipkin-IP": "localhost" }),
+    ] {
+        let report = of(here);
+        assert_eq!((report.spans, report.next), (Spans::Config, None));
+    }
+    for there in [
+        json!({ "zipkin-ip": "zipkin.istio-system", "zipkin-port": "9411" }),
+        json!({ "zipkin-ip": "127.0.0.1", "zipkin-port": "9412" }),
+    ] {
+        let report = of(there);
+        assert_eq!(report.spans, Spans::Elsewhere);
+        assert!(next(&report).contains("another Zipkin"), "{report:?}");
+    }
+    for nowhere in [json!({ "zipkin-ip": "" }), json!({}), json!([])] {
+        let report = of(nowhere);
+        assert_eq!(report.spans, Spans::None);
+        assert!(next(&report).contains("sends no spans"), "{report:?}");
+    }
+    // other volumes cannot be read that way
+    let mut secret = pod.clone();
+    let volumes = secret["spec"]["volumes"].as_array_mut().unwrap();
+    let volume = volumes
+        .iter_mut()
+        .find(|volume| volume["name"] == "orchestrator");
+    *volume.unwrap() = json!({ "name": "orchestrator", "secret": { "secretName": "s" } });
+    assert_eq!(ConfigurationSource::find(&secret), None);
 }

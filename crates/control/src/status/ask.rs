@@ -1,17 +1,19 @@
 //! Namespaces, versions and pods, with the rights of a reader of pods and namespaces. What needs more
 //! is tried, and does without if it is refused.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace as NamespaceObject};
 use kube::api::{Api, ListParams};
 use kube::{Client, Config, ResourceExt as _};
+use serde_json::Value;
 
 use super::Question;
 use crate::cluster::{oldest_node, read};
 use crate::inject::{INJECT, Namespace, Surroundings};
-use crate::watchdog::{PodReport, Wanted, each_pod, look};
+use crate::watchdog::{ConfigurationSource, PodReport, Spans, Wanted, each_pod, look};
 
 /// No single question takes longer.
 const ASK_MAX: Duration = Duration::from_secs(20);
@@ -48,9 +50,21 @@ pub(super) async fn ask(
             surroundings: &surroundings,
             image: question.image.as_deref(),
             exact: question.settings_are_known && nodes.is_ok(),
+            configuration: None,
         };
-        let read = each_pod(client, &name, |pod| reports.extend(look(pod, &wanted))).await;
-        unread.extend(read.err().map(|error| net::chain(&error)));
+        let mut unclear = Vec::new();
+        let read = each_pod(client, &name, |pod| {
+            let report = look(pod, &wanted);
+            let by_config = report
+                .as_ref()
+                .is_some_and(|one| one.spans == Spans::Unknown);
+            match by_config.then(|| ConfigurationSource::find(pod)).flatten() {
+                Some(source) => unclear.push((source, pod.clone())),
+                None => reports.extend(report),
+            }
+        });
+        unread.extend(read.await.err().map(|error| net::chain(&error)));
+        reports.extend(clear_up(client, &name, &wanted, unclear).await);
     }
     reports.sort_by(|one, other| (&one.namespace, &one.pod).cmp(&(&other.namespace, &other.pod)));
     Ok((reports, unread))
@@ -80,4 +94,31 @@ async fn namespaces(client: &Client, named: &[String]) -> Result<Vec<(String, Na
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     found.dedup_by(|(one, _), (other, _)| one == other);
     Ok(found)
+}
+
+/// Looks again at pods whose own configuration says where their spans go, as far as it may be read.
+async fn clear_up(
+    client: &Client,
+    namespace: &str,
+    wanted: &Wanted<'_>,
+    unclear: Vec<(ConfigurationSource, Value)>,
+) -> Vec<PodReport> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let mut known: BTreeMap<ConfigurationSource, Option<Value>> = BTreeMap::new();
+    let mut reports = Vec::new();
+    for (source, pod) in unclear {
+        if !known.contains_key(&source) {
+            // not every reader may see them
+            let map = maps.get(&source.config_map).await.ok();
+            let text = map.and_then(|map| map.data?.remove(&source.key));
+            let read = text.and_then(|text| serde_json::from_str(&text).ok());
+            known.insert(source.clone(), read);
+        }
+        let wanted = Wanted {
+            configuration: known.get(&source).and_then(Option::as_ref),
+            ..*wanted
+        };
+        reports.extend(look(&pod, &wanted));
+    }
+    reports
 }

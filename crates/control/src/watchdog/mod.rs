@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `report` | the pure function from a pod, as the API server tells of it, to its standing |
 //! | `trouble` | what kubelets say of containers that do not run |
+//! | `configuration` | where EMCO's own configuration leads spans |
 //! | `step` | the next step for a pod, as one sentence |
 //! | `pages` | pods of a namespace, a few at a time |
 //! | `notices` | which pods operators are told of, at most once an hour |
@@ -12,6 +13,7 @@
 //! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. Nothing is
 //! changed here: a pod is restarted by whoever reads what is said of it.
 
+mod configuration;
 mod notices;
 mod pages;
 mod report;
@@ -19,6 +21,7 @@ mod step;
 mod task;
 mod trouble;
 
+pub use configuration::ConfigurationSource;
 pub(crate) use pages::each_pod;
 pub use report::{Lines, PodReport, Spans, Standing, Wanted, look};
 pub(crate) use task::Watchdog;

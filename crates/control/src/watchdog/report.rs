@@ -12,6 +12,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::configuration::leads;
 use super::step;
 use super::trouble::Trouble;
 use crate::inject::{
@@ -30,6 +31,8 @@ pub struct Wanted<'a> {
     /// Whether settings and surroundings are just those of the injector, so that another sidecar
     /// than they would give is an old one.
     pub exact: bool,
+    /// EMCO's own configuration in this pod, if it is known.
+    pub configuration: Option<&'a Value>,
 }
 
 /// How it stands with the sidecar of a pod.
@@ -112,9 +115,13 @@ pub enum Lines {
 pub enum Spans {
     /// By the copy of EMCO's configuration that leads them to the sidecar.
     Overlay,
+    /// By EMCO's own configuration.
+    Config,
     /// If EMCO's own configuration leads them there, which cannot be seen from the pod.
     Unknown,
-    /// They do not.
+    /// EMCO's own configuration leads them to somebody else.
+    Elsewhere,
+    /// EMCO sends none, or there is no sidecar.
     None,
 }
 
@@ -158,7 +165,9 @@ pub fn look(pod: &Value, wanted: &Wanted<'_>) -> Option<PodReport> {
     let owned = |pointer| text(pointer).unwrap_or_default().to_owned();
     let (logs, spans) = sidecar
         .as_ref()
-        .map_or((Lines::None, Spans::None), |(status, _)| level(status));
+        .map_or((Lines::None, Spans::None), |(status, _)| {
+            level(status, wanted)
+        });
     Some(PodReport {
         namespace: owned("/metadata/namespace"),
         pod: owned("/metadata/name"),
@@ -242,28 +251,38 @@ fn without_sidecar(
 /// What would bring a pod that has its sidecar to a higher level, as the injector says it of the pod
 /// without one.
 fn better(pod: &Value, status: &Status, wanted: &Wanted<'_>) -> Option<String> {
-    let (logs, spans) = level(status);
-    if logs != Lines::None && spans == Spans::Overlay {
-        return None;
+    let (logs, spans) = level(status, wanted);
+    if logs != Lines::None {
+        return match spans {
+            Spans::Overlay | Spans::Config => None,
+            Spans::Unknown => {
+                let mut notes = notes(pod, wanted).into_iter();
+                let note = notes.find(|note| matches!(note, Note::NoOverlay { .. }));
+                Some(note.map_or_else(step::no_overlay, |note| note.to_string()))
+            }
+            Spans::Elsewhere => Some(step::elsewhere()),
+            Spans::None => Some(step::no_spans()),
+        };
     }
-    let mut bare = pod.clone();
-    let patch = eject(pod).ok().flatten()?;
-    json_patch::patch(&mut bare, &patch).ok()?;
-    let notes = match review(&bare, wanted.settings, wanted.surroundings) {
-        Decision::Inject(injection) => injection.notes,
-        _ => Vec::new(),
-    };
-    let of_spans = |note: &&Note| matches!(note, Note::NoOverlay { .. });
-    let (about_spans, others): (Vec<&Note>, Vec<&Note>) = notes.iter().partition(of_spans);
-    if logs == Lines::None {
-        let why = others.first().map(ToString::to_string);
-        return why.or_else(|| Some(step::no_lines()));
-    }
-    let why = about_spans.first().map(ToString::to_string);
-    why.or_else(|| Some(step::no_overlay()))
+    let mut notes = notes(pod, wanted).into_iter();
+    let note = notes.find(|note| !matches!(note, Note::NoOverlay { .. }));
+    Some(note.map_or_else(step::no_lines, |note| note.to_string()))
 }
 
-fn level(status: &Status) -> (Lines, Spans) {
+/// What is less than was asked for in a pod with a sidecar.
+fn notes(pod: &Value, wanted: &Wanted<'_>) -> Vec<Note> {
+    let mut bare = pod.clone();
+    let patched = match eject(pod) {
+        Ok(Some(patch)) => json_patch::patch(&mut bare, &patch).is_ok(),
+        _ => false,
+    };
+    match review(&bare, wanted.settings, wanted.surroundings) {
+        Decision::Inject(injection) if patched => injection.notes,
+        _ => Vec::new(),
+    }
+}
+
+fn level(status: &Status, wanted: &Wanted<'_>) -> (Lines, Spans) {
     let logs = match status.logs.as_str() {
         "hostpath" => Lines::Hostpath,
         "wrap" => Lines::Wrap,
@@ -271,7 +290,7 @@ fn level(status: &Status) -> (Lines, Spans) {
     };
     let spans = match status.overlay {
         Some(_) => Spans::Overlay,
-        None => Spans::Unknown,
+        None => wanted.configuration.map_or(Spans::Unknown, leads),
     };
     (logs, spans)
 }

@@ -85,6 +85,16 @@ pub(super) fn no_overlay() -> String {
         .to_owned()
 }
 
+/// For a pod whose spans go to somebody else.
+pub(super) fn elsewhere() -> String {
+    "its configuration leads EMCO's spans to another Zipkin; let the injector lay it over (injection.overlay), or set global.zipkinIp to 127.0.0.1 and name that Zipkin in lanes.otlp".to_owned()
+}
+
+/// For a pod that sends no spans.
+pub(super) fn no_spans() -> String {
+    "its configuration names no Zipkin, so EMCO sends no spans; let the injector lay it over (injection.overlay), or set global.zipkinIp to 127.0.0.1".to_owned()
+}
+
 /// How the pod gets a successor.
 fn restart(pod: &Value) -> String {
     let namespace = text(pod, "/metadata/namespace");

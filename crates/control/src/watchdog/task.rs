@@ -102,6 +102,7 @@ impl Watchdog {
             surroundings,
             image: Some(&self.settings.image),
             exact: true,
+            configuration: None,
         };
         let now = jiff::Timestamp::now().as_second();
         let mut counts = Counts::default();

@@ -156,6 +156,43 @@ fn status_says_who_has_a_sidecar_and_which() {
     assert_eq!(answer["pods"].as_array().unwrap().len(), 68);
 
     readers_may_ask(&server);
+    configurations_are_read(&server, folder.path());
+}
+
+/// EMCO's own configuration, where it may be read.
+fn configurations_are_read(server: &Kubernetes, folder: &Path) {
+    const OWN: &str = "own";
+    server.namespace(OWN, &[("emco-observer.io/inject", "true")]);
+    let settings = Settings {
+        sidecar: SidecarKind::Plain,
+        overlay: false,
+        ..Settings::default()
+    };
+    let pods = format!("/api/v1/namespaces/{OWN}/pods");
+    server.create(&pods, &with(&pod("one"), &settings)).object();
+    let config = folder.join("own.yaml");
+    std::fs::write(&config, "injection: { overlay: false }\n").unwrap();
+    let arguments = [
+        "-n",
+        OWN,
+        "-o",
+        "json",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let spans = || {
+        let done = run(&server.kubeconfig(), &arguments);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let answer: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(answer["counts"], json!({ "current": 1 }));
+        answer["pods"][0]["spans"].clone()
+    };
+    assert_eq!(spans(), "unknown");
+    let maps = format!("/api/v1/namespaces/{OWN}/configmaps");
+    let map = json!({ "metadata": { "name": "emco-orchestrator" },
+        "data": { "config.json": "{\"zipkin-ip\": \"127.0.0.1\", \"zipkin-port\": \"9411\"}" } });
+    server.create(&maps, &map).object();
+    assert_eq!(spans(), "config");
 }
 
 /// Whoever may list namespaces and pods; others are told what they lack.
