@@ -1,15 +1,14 @@
 //! Installed, upgraded and taken away again, in a cluster that has controllers and no nodes.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::peers::{Kubernetes, Said};
+use testkit::peers::{Kubernetes, Said, until};
 
 use super::{Helm, chart};
 
 const BOUND: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(50);
 
 const OWN: &str = "emco-observer";
 const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
@@ -17,17 +16,6 @@ const CERTIFICATES: &str =
     "/api/v1/namespaces/emco-observer/secrets/emco-observer-control-certificates";
 const AUTHORITY: &str = "/api/v1/namespaces/emco/configmaps/emco-observer-ca";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/emco-observer/deployments";
-
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + BOUND;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "{what}");
-        std::thread::park_timeout(PAUSE);
-    }
-}
 
 /// One release with one of both Helms.
 struct Release<'a> {
@@ -65,7 +53,7 @@ fn installed_upgraded_and_gone(helm: Helm) {
     cluster.namespace(OWN, &[restricted]);
     cluster.namespace("other", &[]);
     let cluster = &cluster;
-    until("every namespace has what controllers make", || {
+    until("every namespace has what controllers make", BOUND, || {
         let maps = objects(cluster);
         let roots = maps
             .iter()
@@ -109,7 +97,7 @@ fn pods_are_let_in(cluster: &Kubernetes) {
     for (component, count) in [("control", 2), ("lab", 1)] {
         let selector = format!("labelSelector=app.kubernetes.io/component%3D{component}");
         let path = format!("/api/v1/namespaces/{OWN}/pods?{selector}");
-        until(component, || {
+        until(component, BOUND, || {
             let pods = cluster.ask(&path).object();
             (pods["items"].as_array()?.len() == count).then_some(())
         });
@@ -287,7 +275,7 @@ fn goes_away(release: &Release<'_>, before: &BTreeSet<String>) {
     let first = deleted.first().expect("it is said what is deleted");
     assert!(first.contains("MutatingWebhookConfiguration"), "{text}");
     assert!(said.success, "{text}");
-    until("nothing is left", || {
+    until("nothing is left", BOUND, || {
         let left = objects(cluster);
         (left == *before).then_some(())
     });

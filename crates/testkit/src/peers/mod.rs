@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -40,6 +40,8 @@ pub use self::schemas::{Mistake, check_schemas};
 const ASK_BOUND: Duration = Duration::from_secs(20);
 /// Ports that are given to no client.
 const PORTS: Range<u16> = 10_000..32_000;
+/// How long [`until`] lets pass between two questions.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
@@ -98,6 +100,21 @@ pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
         let mut free = PORTS.filter_map(|_| candidate());
         free.next().expect("a free port")
     })
+}
+
+/// What `ask` answers as soon as it has an answer.
+///
+/// # Panics
+/// With `what` was waited for, if there is no answer within `bound`.
+pub fn until<T>(what: &str, bound: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + bound;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{what}");
+        std::thread::park_timeout(PAUSE);
+    }
 }
 
 /// The body that `path` at `address` answers with, whatever its status; `None` if there is no answer

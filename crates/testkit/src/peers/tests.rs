@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -30,17 +30,6 @@ fn send(address: SocketAddr) {
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
 }
 
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + BOUND;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "{what}");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn jaeger_finds_a_persons_trace() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +43,7 @@ fn jaeger_finds_a_persons_trace() {
             "/api/traces?service=orchestrator&lookback=1h&tags={tags}"
         ))
     };
-    let found = until("the trace is found", || {
+    let found = until("the trace is found", BOUND, || {
         find("carol").pointer("/data/0/traceID").cloned()
     });
     assert_eq!(found, TRACE);
@@ -74,7 +63,7 @@ fn the_collector_writes_what_it_received() {
         return;
     };
     send(collector.zipkin);
-    let spans = until("the span is written", || {
+    let spans = until("the span is written", BOUND, || {
         Some(collector.spans()).filter(|spans| !spans.is_empty())
     });
     assert_eq!(spans.len(), 1);
@@ -91,7 +80,7 @@ fn the_collector_sends_on_what_it_received() {
     };
     let between = Collector::onward(second.path(), end.otlp).unwrap();
     send(between.zipkin);
-    let spans = until("the span arrives", || {
+    let spans = until("the span arrives", BOUND, || {
         Some(end.spans()).filter(|spans| !spans.is_empty())
     });
     assert_eq!(spans[0]["spanId"], "b7ad6b7169203331");
@@ -109,7 +98,7 @@ fn prometheus_scrapes_itself() {
     };
     let second = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(second.path(), &[target]).unwrap();
-    let up = until("the target is scraped", || {
+    let up = until("the target is scraped", BOUND, || {
         let series = prometheus.query("up{job=\"other\"} == 1");
         series.first().cloned()
     });

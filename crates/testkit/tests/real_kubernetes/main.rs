@@ -12,29 +12,17 @@ mod webhook;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::peers::{Authority, Kubernetes, Said, free_ports};
+use testkit::peers::{Authority, Kubernetes, Said, free_ports, until};
 
 use self::webhook::Webhook;
 
 const BOUND: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Calls one of both Helms.
 type Helm = fn(&Kubernetes, &[&str]) -> Said;
-
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + BOUND;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "{what}");
-        std::thread::park_timeout(PAUSE);
-    }
-}
 
 fn pods(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods")
@@ -290,7 +278,7 @@ fn webhooks_are_called_with_tls_by_address_name_and_service() {
 /// What is stored has what the webhook added.
 fn is_injected(cluster: &Kubernetes, namespace: &str, host: &str) {
     let tried = format!("{}?dryRun=All", pods(namespace));
-    until("the webhook is called", || {
+    until("the webhook is called", BOUND, || {
         let tried = cluster.create(&tried, &pod("one")).object();
         tried.pointer("/spec/initContainers").cloned()
     });
@@ -321,7 +309,7 @@ fn makes_pods_of_deployments(cluster: &Kubernetes) {
         .create(&deployments("service"), &deployment("made"))
         .object();
     let made = format!("{}?labelSelector=app%3Dmade", pods("service"));
-    let stored = until("the pod is made", || {
+    let stored = until("the pod is made", BOUND, || {
         cluster.ask(&made).object().pointer("/items/0").cloned()
     });
     assert_eq!(
@@ -341,7 +329,7 @@ fn makes_pods_of_deployments(cluster: &Kubernetes) {
         .create(&deployments("strict"), &deployment("refused"))
         .object();
     let path = format!("{}/refused", deployments("strict"));
-    let said = until("it is said why there is none", || {
+    let said = until("it is said why there is none", BOUND, || {
         let status = cluster.ask(&path).object()["status"].clone();
         let mut conditions = status["conditions"].as_array()?.iter();
         let failure = conditions.find(|condition| condition["type"] == "ReplicaFailure")?;
@@ -352,7 +340,7 @@ fn makes_pods_of_deployments(cluster: &Kubernetes) {
         "{said}"
     );
     cluster.delete("/api/v1/namespaces/strict").object();
-    until("the namespace is gone", || {
+    until("the namespace is gone", BOUND, || {
         (cluster.ask("/api/v1/namespaces/strict").status == 404).then_some(())
     });
 }
@@ -368,7 +356,7 @@ fn is_refused_then_let_in(cluster: &Kubernetes) {
     let mut configuration = cluster.ask(&path).object();
     configuration["webhooks"][2]["failurePolicy"] = json!("Ignore");
     cluster.replace(&path, &configuration).object();
-    let stored = until("the policy is known", || {
+    let stored = until("the policy is known", BOUND, || {
         let answer = cluster.create(&pods("service"), &pod("two"));
         answer.is_success().then_some(answer.body)
     });

@@ -51,6 +51,22 @@ pub(super) fn step(what: &str, command: &mut Command) -> Result<()> {
     bail!("{what} failed with {}: {tail}", output.status)
 }
 
+/// Installs Python packages into `folder`: those that `requirements` names with their hashes, and no
+/// others.
+pub(super) fn pip(what: &str, requirements: &str, options: &[&str], folder: &Path) -> Result<()> {
+    let file = folder.join("requirements.txt");
+    write(&file, requirements)?;
+    let mut command = Command::new("python3");
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(options)
+        .args(["--require-hashes", "--requirement"])
+        .arg(&file)
+        .arg("--target")
+        .arg(folder);
+    step(what, &mut command)
+}
+
 /// Writes one asset.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {

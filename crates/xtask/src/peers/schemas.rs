@@ -4,7 +4,6 @@
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -21,19 +20,10 @@ const PACKAGE: &str = "kubernetes_validate/kubernetes-json-schema";
 pub(crate) fn install(dir: &Path) -> Result<()> {
     let text = format!("{REQUIREMENTS}{CHECK}{MINORS:?}{PACKAGE}");
     recipe::make(&dir.join("schemas"), &text, |folder| {
-        let requirements = folder.join("requirements.txt");
-        recipe::write(&requirements, REQUIREMENTS)?;
         recipe::write(&folder.join("check.py"), CHECK)?;
-        recipe::step(
-            "install the schemas of Kubernetes",
-            Command::new("python3")
-                .args(["-m", "pip", "install", "--quiet", "--no-deps"])
-                .args(["--only-binary", ":all:"])
-                .args(["--require-hashes", "--requirement"])
-                .arg(&requirements)
-                .arg("--target")
-                .arg(folder),
-        )?;
+        let what = "install the schemas of Kubernetes";
+        let options = ["--only-binary", ":all:"];
+        recipe::pip(what, REQUIREMENTS, &options, folder)?;
         let versions = folder.join("versions");
         fs::create_dir_all(&versions).context("make a folder for the schemas")?;
         for minor in MINORS {
