@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod identity;
+mod killed;
 mod serving;
 mod watching;
 

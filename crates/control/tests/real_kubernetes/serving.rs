@@ -26,7 +26,7 @@ pub(super) const OURS: &str = "observer";
 pub(super) const THEIRS: &str = "emco";
 /// Reports the gateway's access log.
 pub(super) const GATEWAY: &str = "observer/reporter";
-const NAME: &str = "emco-observer";
+pub(super) const NAME: &str = "emco-observer";
 /// Everything that is waited for is there long before.
 pub(super) const LONG: Duration = Duration::from_secs(30);
 
@@ -151,7 +151,7 @@ impl Scene {
     }
 }
 
-async fn config(kubeconfig: PathBuf) -> Config {
+pub(super) async fn config(kubeconfig: PathBuf) -> Config {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let options = KubeConfigOptions::default();
     Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -160,7 +160,7 @@ async fn config(kubeconfig: PathBuf) -> Config {
 }
 
 /// A webhook that must not fail: otherwise a pod without a sidecar would not be noticed.
-fn configuration(port: u16) -> Value {
+pub(super) fn configuration(port: u16) -> Value {
     json!({
         "metadata": { "name": NAME },
         "webhooks": [{
@@ -184,7 +184,7 @@ fn configuration(port: u16) -> Value {
 }
 
 /// What a Service does: each connection goes to the next replica.
-async fn balance(address: SocketAddr, replicas: Vec<SocketAddr>) {
+pub(super) async fn balance(address: SocketAddr, replicas: Vec<SocketAddr>) {
     let listener = TcpListener::bind(address).await.unwrap();
     let next = AtomicUsize::new(0);
     let mut connections = JoinSet::new();
@@ -192,7 +192,9 @@ async fn balance(address: SocketAddr, replicas: Vec<SocketAddr>) {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let replica = replicas[number % replicas.len()];
         connections.spawn(async move {
-            let mut inside = TcpStream::connect(replica).await.unwrap();
+            let Ok(mut inside) = TcpStream::connect(replica).await else {
+                return;
+            };
             tokio::io::copy_bidirectional(&mut outside, &mut inside)
                 .await
                 .ok();
