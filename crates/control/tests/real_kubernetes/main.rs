@@ -11,6 +11,7 @@
 mod common;
 mod identity;
 mod killed;
+mod losing;
 mod serving;
 mod watching;
 

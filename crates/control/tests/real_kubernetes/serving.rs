@@ -207,7 +207,7 @@ pub(super) fn orchestrator(name: &str) -> Pod {
 }
 
 /// Creates a pod and looks whether it has a sidecar.
-async fn create(pods: &Api<Pod>, pod: &Pod, dry_run: bool) -> kube::Result<()> {
+pub(super) async fn create(pods: &Api<Pod>, pod: &Pod, dry_run: bool) -> kube::Result<()> {
     let params = PostParams {
         dry_run,
         ..PostParams::default()

@@ -16,10 +16,10 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use net::{ClientSettings, Endpoint, HttpClient, TlsSettings};
 use serde_json::{Value, json};
-use testkit::peers::{Kubernetes, free_ports};
+use testkit::peers::{Kubernetes, free_ports, get, until};
 use tokio_util::sync::CancellationToken;
 
-use super::{DESTINATION, HELMS, chart};
+use super::{DESTINATION, HELMS, Helm, chart};
 
 const OURS: &str = "observer";
 /// Everything that is waited for is there long before.
@@ -66,6 +66,7 @@ fn run(server: &Kubernetes) -> Running {
     };
     Running {
         stop,
+        admin,
         hub,
         thread: std::thread::spawn(run),
     }
@@ -74,6 +75,8 @@ fn run(server: &Kubernetes) -> Running {
 /// A control plane.
 struct Running {
     stop: CancellationToken,
+    /// Where it says what is wrong.
+    admin: SocketAddr,
     /// Where it serves the hub.
     hub: SocketAddr,
     thread: std::thread::JoinHandle<()>,
@@ -177,6 +180,7 @@ fn what_is_installed_injects_with_the_rights_it_has() {
         assert_eq!(answer, StatusCode::OK, "sidecars use the hub");
 
         says_who_has_a_sidecar(&server, folder.path());
+        goes_on_without_its_secret(&server, helm, &replica);
 
         // pods start whatever becomes of us
         replica.stop.cancel();
@@ -213,4 +217,41 @@ fn says_who_has_a_sidecar(server: &Kubernetes, folder: &Path) {
     assert!(done.status.success(), "{said}");
     let answer: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(answer["counts"], json!({ "current": 1 }), "{answer}");
+}
+
+/// Its rights do not let it make another one: an upgrade of the chart does.
+fn goes_on_without_its_secret(server: &Kubernetes, helm: Helm, replica: &Running) {
+    let secret = "/api/v1/namespaces/observer/secrets/emco-observer-control-certificates";
+    let health = || {
+        let said = get(replica.admin, "/health").expect("it answers");
+        String::from_utf8(said).unwrap()
+    };
+    let is_injected = || {
+        let tried = "/api/v1/namespaces/emco/pods?dryRun=All";
+        has_sidecar(&server.create(tried, &pod("tried")).object())
+    };
+    assert!(!health().contains("Secret"), "{}", health());
+    server.delete(secret).object();
+    until("it says that its Secret is gone", LONG, || {
+        assert!(is_injected(), "no pod goes without");
+        health().contains("writing Secret").then_some(())
+    });
+    for _ in 0..50 {
+        assert!(is_injected(), "no pod goes without");
+    }
+    assert_eq!(server.ask(secret).status, 404, "it may make none");
+    let chart = chart();
+    let release = ["upgrade", "emco-observer", chart.to_str().unwrap()];
+    let values = ["--namespace", OURS, "--set", DESTINATION];
+    helm(server, &[&release[..], &values].concat()).text();
+    until("the Secret is filled", LONG, || {
+        let data = server.ask(secret).object()["data"].take();
+        data.as_object().filter(|data| !data.is_empty()).map(drop)
+    });
+    until("pods get their sidecar", LONG, || {
+        is_injected().then_some(())
+    });
+    until("nothing is wrong any more", LONG, || {
+        (!health().contains("Secret")).then_some(())
+    });
 }
