@@ -24,6 +24,8 @@ pub struct Metrics {
     pub pods: IntGaugeVec,
     /// Times that the pods of a namespace were read, by whether they could be: `done`, `failed`.
     pub pod_reads: IntCounterVec,
+    /// Whether new pods get less, as the sidecar does not run.
+    pub rolled_back: IntGauge,
     /// Certificates and authorities made.
     pub certificate_renewals: IntCounter,
     /// When the certificate that is shown expires, in seconds since 1970.
@@ -74,6 +76,11 @@ impl Metrics {
             &["standing"],
         )?;
         registry.register(Box::new(pods.clone()))?;
+        let rolled_back = IntGauge::new(
+            "emco_observer_control_rolled_back",
+            "Whether new pods get less than they should, as the sidecar does not run.",
+        )?;
+        registry.register(Box::new(rolled_back.clone()))?;
         let review_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "emco_observer_control_review_duration_seconds",
@@ -100,6 +107,7 @@ impl Metrics {
             token_reviews,
             pods,
             pod_reads,
+            rolled_back,
             certificate_renewals,
             certificate_expiry,
         })

@@ -157,6 +157,7 @@ pub async fn serve(
         client: client.clone(),
         cluster: Arc::clone(&cluster),
         settings: settings.injection.clone(),
+        watchdog: settings.watchdog.clone(),
         events: events.clone(),
         metrics: metrics.clone(),
     };

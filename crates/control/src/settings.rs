@@ -33,6 +33,50 @@ pub struct Settings {
     /// How pods get their sidecar.
     #[garde(dive)]
     pub injection: inject::Settings,
+    /// How pods are looked after.
+    #[garde(dive)]
+    pub watchdog: Watchdog,
+}
+
+/// How pods are looked after.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Validate)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Watchdog {
+    /// How often pods are looked at.
+    #[garde(custom(at_least_a_second))]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// What new pods get once EMCO has waited for the sidecar's image in some pod at three looks in a
+    /// row, or the sidecar has not run in any for that long; until it runs, or for an hour. Unless it is
+    /// `never`, pods in which EMCO waits for the image are deleted, so that their owners make new ones.
+    #[garde(skip)]
+    pub rollback: Rollback,
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_mins(1),
+            rollback: Rollback::default(),
+        }
+    }
+}
+
+/// What new pods get while the sidecar does not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+#[serde(rename_all = "lowercase")]
+pub enum Rollback {
+    /// The same as ever.
+    Never,
+    /// A sidecar that EMCO does not wait for, without `wrap` and overlay. EMCO runs, but its pod is not
+    /// ready while a container in it does not run.
+    Optional,
+    /// No sidecar.
+    #[default]
+    Without,
 }
 
 /// Where metrics and health are shown.
@@ -125,6 +169,7 @@ impl Default for Settings {
             hub: None,
             certificates: Certificates::default(),
             injection: inject::Settings::default(),
+            watchdog: Watchdog::default(),
         }
     }
 }
@@ -195,6 +240,13 @@ fn at_least_certificate(certificate: &Duration) -> impl FnOnce(&Duration, &()) -
             garde::Error::new("is less than certificate_renewal; renew the authority later")
         })
     }
+}
+
+fn at_least_a_second(interval: &Duration, _: &()) -> garde::Result {
+    if *interval < Duration::from_secs(1) {
+        return Err(garde::Error::new("has to be 1s at least"));
+    }
+    Ok(())
 }
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.

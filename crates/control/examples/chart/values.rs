@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use control::inject::{PullPolicy, Settings};
+use control::settings::Rollback;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -56,6 +57,8 @@ pub(crate) struct Values {
     service_account: ServiceAccount,
     /// What sidecars are and do.
     sidecar: Sidecar,
+    /// How pods are looked after.
+    watchdog: Watchdog,
     /// How the API server asks the control plane.
     webhook: Webhook,
 }
@@ -282,6 +285,18 @@ struct Sidecar {
     secrets: BTreeMap<String, String>,
 }
 
+/// How pods are looked after.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Watchdog {
+    /// How often they are looked at: a whole number with `s` or `m`.
+    interval: String,
+    /// What new pods get once EMCO has waited for the sidecar's image in some pod at three looks in a
+    /// row, or the sidecar has not run in any for that long; until it runs, or for an hour. Unless it is
+    /// `never`, pods in which EMCO waits for the image are deleted, so that their owners make new ones.
+    rollback: Rollback,
+}
+
 /// How the API server asks the control plane.
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -332,6 +347,10 @@ impl Values {
                 config: Object::new(),
                 image: Image::named("emco-observer"),
                 secrets: BTreeMap::new(),
+            },
+            watchdog: Watchdog {
+                interval: "1m".to_owned(),
+                rollback: Rollback::Without,
             },
             webhook: Webhook { timeout_seconds: 5 },
         })

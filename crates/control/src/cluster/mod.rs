@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use watch::Watch;
 
 use crate::inject::{KubernetesVersion, Namespace, Surroundings};
+use crate::settings::Rollback;
 
 /// Nodes come and go, and are upgraded, in hours.
 const NODES_EVERY: Duration = Duration::from_mins(5);
@@ -42,6 +43,8 @@ struct Known {
     namespaces: HashMap<String, Namespace>,
     /// Whether the versions were read at least once.
     versions_read: bool,
+    /// What new pods get instead, as the sidecar does not run.
+    rollback: Option<Rollback>,
 }
 
 impl Cluster {
@@ -78,6 +81,16 @@ impl Cluster {
     pub fn known_surroundings(&self, namespace: &str) -> Option<Surroundings> {
         let read = self.lock().versions_read;
         read.then(|| self.known(namespace)).flatten()
+    }
+
+    /// What new pods get instead of what settings say; nothing while the sidecar runs.
+    pub fn rollback(&self) -> Option<Rollback> {
+        self.lock().rollback
+    }
+
+    /// Says what new pods get from now on.
+    pub(crate) fn roll_back(&self, to: Option<Rollback>) {
+        self.lock().rollback = to;
     }
 
     /// Namespaces whose pods get sidecars, in order.

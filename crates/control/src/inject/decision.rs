@@ -145,6 +145,14 @@ pub enum Reason {
         "the pod ends with its work, and a plain container beside it would keep it from that; native sidecars need Kubernetes 1.29"
     )]
     WouldNotEnd,
+    /// Its sidecar would keep it from starting, or from being ready.
+    #[error(
+        "the sidecar {image} does not run in other pods, so this one starts without; emco-observer-control status says why"
+    )]
+    DoesNotRun {
+        /// The image.
+        image: String,
+    },
     /// It is not what a pod looks like.
     #[error("{path} of the pod is not what Kubernetes has there; correct it")]
     Malformed {
@@ -167,6 +175,7 @@ impl Reason {
             Self::PortTaken { .. } => "port_taken",
             Self::NoContainer { .. } => "no_container",
             Self::WouldNotEnd => "would_not_end",
+            Self::DoesNotRun { .. } => "does_not_run",
             Self::Malformed { .. } => "malformed",
         }
     }

@@ -8,6 +8,8 @@
 //! | `step` | the next step for a pod, as one sentence |
 //! | `pages` | pods of a namespace, a few at a time |
 //! | `notices` | which pods operators are told of, at most once an hour |
+//! | `rollback` | whether new pods do without a sidecar that does not run |
+//! | `replace` | gives pods in which EMCO waits for the image a successor |
 //! | `task` | the loop that looks each minute, counts and tells |
 //!
 //! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. Nothing is
@@ -16,7 +18,9 @@
 mod configuration;
 mod notices;
 mod pages;
+mod replace;
 mod report;
+mod rollback;
 mod step;
 mod task;
 mod trouble;

@@ -14,10 +14,8 @@ use serde_json::Value;
 
 use super::configuration::leads;
 use super::step;
-use super::trouble::Trouble;
-use crate::inject::{
-    self, Decision, Note, Reason, SIDECAR, Settings, Status, Surroundings, eject, review,
-};
+use super::trouble::{Trouble, image_of};
+use crate::inject::{self, Decision, Note, Reason, Settings, Status, Surroundings, eject, review};
 
 /// What a pod is compared with.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +154,7 @@ pub fn look(pod: &Value, wanted: &Wanted<'_>) -> Option<PodReport> {
     let decision = review(pod, wanted.settings, wanted.surroundings);
     let status = inject::status(pod).ok().flatten();
     // who says that it has a sidecar may still have none
-    let sidecar = status.zip(sidecar_image(pod));
+    let sidecar = status.zip(image_of(pod));
     let (standing, next) = match &sidecar {
         Some((status, image)) => with_sidecar(pod, status, image, &decision, wanted),
         None => without_sidecar(pod, &decision, wanted),
@@ -300,18 +298,6 @@ fn is_over(pod: &Value) -> bool {
     let phase = pod.pointer("/status/phase").and_then(Value::as_str);
     matches!(phase, Some("Succeeded" | "Failed"))
         || pod.pointer("/metadata/deletionTimestamp").is_some()
-}
-
-/// The image of the sidecar that is in the pod.
-fn sidecar_image(pod: &Value) -> Option<&str> {
-    let lists = ["/spec/initContainers", "/spec/containers"];
-    let lists = lists
-        .into_iter()
-        .filter_map(|list| pod.pointer(list)?.as_array());
-    let sidecar = lists
-        .flatten()
-        .find(|container| container.get("name").and_then(Value::as_str) == Some(SIDECAR))?;
-    sidecar.get("image")?.as_str()
 }
 
 /// Whether a sidecar has the image that is wanted. Others may take it from another registry than it

@@ -1,8 +1,8 @@
-//! The loop: looks at the pods of all injected namespaces each minute, counts and tells.
+//! The loop: looks at the pods of all injected namespaces now and then, counts and tells.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use tokio::time::sleep;
@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::notices::Told;
 use super::pages::{Error, each_pod};
+use super::replace::{self, Waiting};
 use super::report::{Standing, Wanted, look};
+use super::rollback::{Judge, Sight};
 use crate::cluster::Cluster;
-use crate::inject::{Settings, Surroundings};
+use crate::inject::{Settings, SidecarKind, Surroundings};
 use crate::metrics::Metrics;
+use crate::settings::{self, Rollback};
 use crate::webhook::Events;
 
-/// How often pods are looked at.
-const EVERY: Duration = Duration::from_mins(1);
 /// How long until the cluster is asked for again of which too little is known.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -32,6 +33,8 @@ pub(crate) struct Watchdog {
     pub(crate) cluster: Arc<Cluster>,
     /// How pods get their sidecar.
     pub(crate) settings: Settings,
+    /// How they are looked after.
+    pub(crate) watchdog: settings::Watchdog,
     /// Tells operators.
     pub(crate) events: Events,
     /// Counts.
@@ -44,16 +47,17 @@ struct Seen {
     /// Namespaces that cannot be read keep what they had.
     namespaces: HashMap<String, Counts>,
     told: Told,
+    judge: Judge,
 }
 
 impl Watchdog {
-    /// Looks each minute until `stop`.
+    /// Looks until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let look = async {
             let mut seen = Seen::default();
             loop {
                 let known = self.look_at_all(&mut seen).await;
-                sleep(if known { EVERY } else { SOON }).await;
+                sleep(if known { self.watchdog.interval } else { SOON }).await;
             }
         };
         stop.run_until_cancelled(look).await;
@@ -64,12 +68,21 @@ impl Watchdog {
         let names = self.cluster.injected_namespaces();
         seen.namespaces.retain(|name, _| names.contains(name));
         let mut known = !names.is_empty();
+        let (mut sight, mut waiting) = (Sight::default(), Vec::new());
         for name in names {
             let Some(surroundings) = self.cluster.known_surroundings(&name) else {
                 known = false;
                 continue;
             };
-            let outcome = match self.look_at(&name, &surroundings, &mut seen.told).await {
+            let outcome = match self
+                .look_at(
+                    &name,
+                    &surroundings,
+                    &mut seen.told,
+                    (&mut sight, &mut waiting),
+                )
+                .await
+            {
                 Ok(counts) => {
                     seen.namespaces.insert(name, counts);
                     "done"
@@ -88,7 +101,34 @@ impl Watchdog {
             let gauge = self.metrics.pods.with_label_values(&[standing.label()]);
             gauge.set(count);
         }
+        if known {
+            let since = seen
+                .judge
+                .judge(sight, self.watchdog.interval, Instant::now());
+            // replicas notice within one look of each other, and any may answer for the successor
+            let all_know = since.is_some_and(|since| since.elapsed() >= self.watchdog.interval);
+            self.roll_back(since.is_some());
+            if all_know && self.watchdog.rollback != Rollback::Never {
+                replace::replace(&self.client, &self.events, &waiting).await;
+            }
+        }
         known
+    }
+
+    /// Lets new pods have what they should, or less.
+    fn roll_back(&self, less: bool) {
+        let to = Some(self.watchdog.rollback).filter(|to| less && *to != Rollback::Never);
+        if self.cluster.rollback() == to {
+            return;
+        }
+        self.cluster.roll_back(to);
+        self.metrics.rolled_back.set(i64::from(to.is_some()));
+        let image = &self.settings.image;
+        if let Some(to) = to {
+            tracing::warn!(image, ?to, "the sidecar does not run, new pods get less");
+        } else {
+            tracing::info!(image, "new pods get the sidecar again");
+        }
     }
 
     async fn look_at(
@@ -96,6 +136,7 @@ impl Watchdog {
         namespace: &str,
         surroundings: &Surroundings,
         told: &mut Told,
+        (sight, waiting): (&mut Sight, &mut Vec<Waiting>),
     ) -> Result<Counts, Error> {
         let wanted = Wanted {
             settings: &self.settings,
@@ -104,12 +145,31 @@ impl Watchdog {
             exact: true,
             configuration: None,
         };
+        let optional = Settings {
+            sidecar: SidecarKind::Optional,
+            ..self.settings.clone()
+        };
+        let rolled_back = (self.cluster.rollback() == Some(Rollback::Optional)).then_some(Wanted {
+            settings: &optional,
+            ..wanted
+        });
         let now = jiff::Timestamp::now().as_second();
         let mut counts = Counts::default();
         each_pod(&self.client, namespace, |pod| {
-            let Some(report) = look(pod, &wanted) else {
+            let Some(mut report) = look(pod, &wanted) else {
                 return;
             };
+            // what it got while the sidecar did not run is no old one
+            if report.standing == Standing::Outdated
+                && let Some(wanted) = &rolled_back
+                && let Some(less) =
+                    look(pod, wanted).filter(|less| less.standing == Standing::Current)
+            {
+                report = less;
+            }
+            if sight.see(pod, &self.settings.image) {
+                waiting.extend(Waiting::find(pod));
+            }
             for (count, standing) in counts.iter_mut().zip(Standing::ALL) {
                 *count += i64::from(standing == report.standing);
             }

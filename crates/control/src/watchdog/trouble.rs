@@ -48,11 +48,40 @@ impl Trouble {
             .or_else(|| of("/status/containerStatuses", SIDECAR, false))
     }
 
+    /// Whether it ends again and again.
+    pub(super) fn is_crash_loop(&self) -> bool {
+        self.reason == "CrashLoopBackOff"
+    }
+
     /// Whether the image cannot be had.
     pub(super) fn is_image(&self) -> bool {
         let reason = self.reason.as_str();
         reason.contains("Image") || reason == "RegistryUnavailable"
     }
+}
+
+/// The image of the sidecar that is in the pod.
+pub(super) fn image_of(pod: &Value) -> Option<&str> {
+    let lists = ["/spec/initContainers", "/spec/containers"];
+    let lists = lists
+        .into_iter()
+        .filter_map(|list| pod.pointer(list)?.as_array());
+    let sidecar = lists
+        .flatten()
+        .find(|container| container.get("name").and_then(Value::as_str) == Some(SIDECAR))?;
+    sidecar.get("image")?.as_str()
+}
+
+/// Whether the node has the image of a container of ours.
+pub(super) fn was_pulled(pod: &Value) -> bool {
+    [
+        ("/status/initContainerStatuses", PREPARE),
+        ("/status/initContainerStatuses", SIDECAR),
+        ("/status/containerStatuses", SIDECAR),
+    ]
+    .into_iter()
+    .filter_map(|(list, name)| status_of(pod, list, name)?.get("imageID")?.as_str())
+    .any(|id| !id.is_empty())
 }
 
 /// Whether all init containers have done their work.

@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use super::events::{Events, Notice};
 use super::review::Request;
 use crate::cluster::Cluster;
-use crate::inject::{Decision, Settings};
+use crate::inject::{Decision, Reason, Settings, SidecarKind};
 use crate::metrics::Metrics;
+use crate::settings::Rollback;
 
 /// Where the API server calls.
 const PATH: &str = "/mutate";
@@ -95,7 +96,14 @@ impl Webhook {
             .cluster
             .surroundings(&self.client, &review.namespace)
             .await;
-        let decision = review.decide(&self.settings, &surroundings);
+        let decision = match self.cluster.rollback() {
+            None => review.decide(&self.settings, &surroundings),
+            Some(rollback) => {
+                let settings = rolled_back(&self.settings, rollback);
+                let decision = review.decide(&settings, &surroundings);
+                decision.map(|decision| without_sidecar(decision, &settings, rollback))
+            }
+        };
         self.tell(&review, decision.as_ref());
         let answer = review.answer(decision.as_ref());
         let answer = answer.and_then(|answer| serde_json::to_vec(&answer));
@@ -139,6 +147,26 @@ impl Webhook {
     }
 }
 
+/// What settings say while the sidecar does not run.
+fn rolled_back(settings: &Settings, rollback: Rollback) -> Settings {
+    let mut settings = settings.clone();
+    if rollback == Rollback::Optional {
+        settings.sidecar = SidecarKind::Optional;
+    }
+    settings
+}
+
+fn without_sidecar(decision: Decision, settings: &Settings, rollback: Rollback) -> Decision {
+    match decision {
+        Decision::Inject(_) if rollback == Rollback::Without => {
+            Decision::Skip(Reason::DoesNotRun {
+                image: settings.image.clone(),
+            })
+        }
+        decision => decision,
+    }
+}
+
 fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> HttpResponse<Full<Bytes>> {
     let mut response = HttpResponse::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
@@ -148,4 +176,52 @@ fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> HttpRespons
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::{Kind, Namespace, Surroundings, review};
+    use serde_json::json;
+
+    #[test]
+    fn pods_get_less_while_the_sidecar_does_not_run() {
+        let settings = Settings {
+            sidecar: SidecarKind::Native,
+            ..Settings::default()
+        };
+        let version = Some(crate::inject::KubernetesVersion::NATIVE_SIDECAR);
+        let surroundings = Surroundings {
+            server: version,
+            oldest_node: version,
+            namespace: Namespace {
+                inject: Some(true),
+                ..Namespace::default()
+            },
+        };
+        let pod = |app| {
+            json!({
+                "metadata": { "labels": { "app": app } },
+                "spec": { "containers": [{ "name": "app", "image": "emco" }] },
+            })
+        };
+        let decided = |app, rollback| {
+            let settings = rolled_back(&settings, rollback);
+            let decision = review(&pod(app), &settings, &surroundings);
+            without_sidecar(decision, &settings, rollback)
+        };
+        let Decision::Inject(injection) = decided("rsync", Rollback::Optional) else {
+            panic!("it gets one");
+        };
+        assert_eq!(injection.summary.kind, Kind::Plain);
+        let Decision::Skip(reason) = decided("rsync", Rollback::Without) else {
+            panic!("it gets none");
+        };
+        assert_eq!(reason.label(), "does_not_run");
+        assert!(reason.is_unexpected() && reason.to_string().contains(&settings.image));
+        let Decision::Skip(reason) = decided("mongo", Rollback::Without) else {
+            panic!("it gets none");
+        };
+        assert_eq!(reason.label(), "not_emco");
+    }
 }

@@ -48,6 +48,18 @@ impl Scene {
         replicas: usize,
         certificates: Certificates,
     ) -> Self {
+        let settings = Settings {
+            certificates,
+            ..Settings::default()
+        };
+        Self::start_with(server, replicas, settings).await
+    }
+
+    pub(super) async fn start_with(
+        server: Kubernetes,
+        replicas: usize,
+        settings: Settings,
+    ) -> Self {
         let (server, port) = tokio::task::spawn_blocking(|| {
             let [port] = free_ports();
             server.namespace(OURS, &[]);
@@ -84,23 +96,15 @@ impl Scene {
             replicas: JoinSet::new(),
             pages: Vec::new(),
         };
-        let webhooks = scene.replicas(replicas, &certificates, &config);
+        let webhooks = scene.replicas(replicas, &settings, &config);
         scene.replicas.spawn(balance(port, webhooks));
         scene
     }
 
-    fn replicas(
-        &mut self,
-        count: usize,
-        certificates: &Certificates,
-        config: &Config,
-    ) -> Vec<SocketAddr> {
+    fn replicas(&mut self, count: usize, settings: &Settings, config: &Config) -> Vec<SocketAddr> {
         let start = |number| {
             let [admin, webhook, hub] = free_ports();
-            let mut settings = Settings {
-                certificates: certificates.clone(),
-                ..Settings::default()
-            };
+            let mut settings = settings.clone();
             settings.admin.listen = admin;
             self.pages.push(admin);
             settings.webhook.listen = webhook;

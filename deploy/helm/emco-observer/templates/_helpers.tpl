@@ -140,6 +140,9 @@ hub:
 {{- end }}
 injection:
   {{- toYaml $injection | nindent 2 }}
+watchdog:
+  interval: {{ .Values.watchdog.interval }}
+  rollback: {{ .Values.watchdog.rollback }}
 {{- end -}}
 
 {{/* The file of the sidecars: what the release knows, and over it what the operator says. */}}
