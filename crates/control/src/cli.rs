@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::inject::{Evidence, Istio, KubernetesVersion, LogMode, PodSecurity, SidecarKind};
+use crate::settings;
 
 /// Puts the sidecar emco-observer into EMCO's pods, and takes it out again.
 #[derive(Debug, Parser)]
@@ -37,7 +39,24 @@ pub enum Command {
     /// and pods is enough, and nothing is changed.
     #[command(after_help = STATUS_HELP)]
     Status(Status),
+    /// Gives the sidecars of running pods the image of now, one pod after the other, without a restart
+    /// of EMCO.
+    ///
+    /// Asks the API server that kubeconfig names, with the rights to list namespaces and nodes, and to
+    /// list, get and patch pods. Waits until the new sidecar runs before the next pod has its turn; if
+    /// it does not run, its old image is put back and that is the end. To be called again at any time.
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(Upgrade),
 }
+
+/// What `upgrade` can do, and what not.
+const UPGRADE_HELP: &str = "\
+Kubernetes lets nothing of a container in a running pod be changed but its image. Pods that have no
+sidecar, or one with other old settings, are named with what to do: a restart.
+
+With the control plane's own settings:
+  kubectl get configmap --namespace NAMESPACE emco-observer-control \\
+    --output 'jsonpath={.data.config\\.yaml}' | emco-observer-control upgrade --config -";
 
 /// What the words of `status` mean.
 const STATUS_HELP: &str = "\
@@ -76,6 +95,24 @@ pub struct Status {
     /// The image that sidecars should have.
     #[arg(long)]
     pub image: Option<String>,
+}
+
+/// What is upgraded.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// YAML file with the settings of the control plane; they say which sidecar is wanted. `-` is stdin.
+    #[arg(long, value_name = "FILE", env = "EMCO_OBSERVER_CONTROL_CONFIG")]
+    pub config: PathBuf,
+    /// Namespace to look at, again for each more; all that are labelled emco-observer.io/inject=true
+    /// unless named.
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    pub namespaces: Vec<String>,
+    /// How long a new sidecar may need until it runs, its image's download included.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = settings::parse_duration)]
+    pub timeout: Duration,
+    /// Only says what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Forms of an answer.

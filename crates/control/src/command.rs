@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result, anyhow};
 use garde::Validate;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{Arguments, Command, Files, Inject, Output, Status};
+use crate::cli::{Arguments, Command, Files, Inject, Output, Status, Upgrade};
 use crate::inject::{Namespace, Settings, Surroundings};
 use crate::manifests::{self, Report};
 use crate::serve;
 use crate::settings;
 use crate::status::{self, Question};
+use crate::upgrade::{self, Order};
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -36,6 +37,10 @@ pub fn execute(arguments: Arguments) -> ExitCode {
         },
         Command::Status(arguments) => match question(&arguments) {
             Ok(question) => answer(&question, arguments.output),
+            Err(error) => return failed(&error, BAD_SETTINGS),
+        },
+        Command::Upgrade(arguments) => match order(arguments) {
+            Ok(order) => upgrade::run(&order, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
             Err(error) => return failed(&error, BAD_SETTINGS),
         },
     };
@@ -102,6 +107,17 @@ fn question(arguments: &Status) -> Result<Question> {
         settings_are_known: named.is_some(),
         image: arguments.image.clone().or(image),
         settings: settings.injection,
+    })
+}
+
+/// What `upgrade` is to do.
+fn order(arguments: Upgrade) -> Result<Order> {
+    let settings: settings::Settings = read_settings(Some(&arguments.config))?;
+    Ok(Order {
+        namespaces: arguments.namespaces,
+        settings: settings.injection,
+        timeout: arguments.timeout,
+        dry_run: arguments.dry_run,
     })
 }
 

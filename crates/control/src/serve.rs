@@ -156,8 +156,8 @@ pub async fn serve(
     let watchdog = Watchdog {
         client: client.clone(),
         cluster: Arc::clone(&cluster),
-        settings: settings.injection.clone(),
-        watchdog: settings.watchdog.clone(),
+        injection: settings.injection.clone(),
+        settings: settings.watchdog.clone(),
         events: events.clone(),
         metrics: metrics.clone(),
     };

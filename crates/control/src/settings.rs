@@ -242,6 +242,7 @@ fn at_least_certificate(certificate: &Duration) -> impl FnOnce(&Duration, &()) -
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn at_least_a_second(interval: &Duration, _: &()) -> garde::Result {
     if *interval < Duration::from_secs(1) {
         return Err(garde::Error::new("has to be 1s at least"));
@@ -249,11 +250,14 @@ fn at_least_a_second(interval: &Duration, _: &()) -> garde::Result {
     Ok(())
 }
 
-/// A whole number with `ms`, `s`, `m`, `h` or `d`.
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    let bad =
-        || serde::de::Error::custom("has to be a whole number with ms, s, m, h or d, e.g. 10d");
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+/// A whole number with `ms`, `s`, `m`, `h` or `d`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let bad = || "has to be a whole number with ms, s, m, h or d, e.g. 10d";
     let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
     let (number, unit) = text.split_at_checked(unit).ok_or_else(bad)?;
     let number: u64 = number.parse().map_err(|_| bad())?;

@@ -1,5 +1,6 @@
 //! What is known of the cluster, kept current by watching it: a review must not wait for the API server.
 
+mod once;
 mod watch;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use once::{client, namespaces, versions};
 pub use watch::Watch;
 
 use crate::inject::{KubernetesVersion, Namespace, Surroundings};

@@ -1,7 +1,9 @@
 //! A patch in the making: operations of RFC 6902, few of them.
 
 use json_patch::jsonptr::{PointerBuf, Token};
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
+use json_patch::{
+    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation,
+};
 use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
 
@@ -195,6 +197,11 @@ pub(super) fn add(path: PointerBuf, value: Value) -> PatchOperation {
 /// Sets `path`, where something is.
 pub(super) fn replace(path: PointerBuf, value: Value) -> PatchOperation {
     PatchOperation::Replace(ReplaceOperation { path, value })
+}
+
+/// Refuses the whole patch if another value is at `path`.
+pub(super) fn test(path: PointerBuf, value: Value) -> PatchOperation {
+    PatchOperation::Test(TestOperation { path, value })
 }
 
 /// Takes away what is at `path`.

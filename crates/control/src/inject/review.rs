@@ -49,7 +49,7 @@ fn inject(injection: Injection) -> Decision {
 }
 
 /// What the pod's annotation says is in it.
-fn found(pod: Pod<'_>) -> Result<Option<Status>, Reason> {
+pub(super) fn found(pod: Pod<'_>) -> Result<Option<Status>, Reason> {
     let Some(text) = pod.annotation(STATUS) else {
         return Ok(None);
     };
@@ -59,7 +59,7 @@ fn found(pod: Pod<'_>) -> Result<Option<Status>, Reason> {
 }
 
 /// Decides about a pod in which nothing of ours is; with what its annotation will say.
-fn fresh(
+pub(super) fn fresh(
     pod: Pod<'_>,
     settings: &Settings,
     surroundings: &Surroundings,

@@ -2,30 +2,16 @@
 //! is tried, and does without if it is refused.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace as NamespaceObject};
-use kube::api::{Api, ListParams};
-use kube::{Client, Config, ResourceExt as _};
+use anyhow::Result;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::Api;
 use serde_json::Value;
 
 use super::Question;
-use crate::cluster::{oldest_node, read};
-use crate::inject::{INJECT, Namespace, Surroundings};
+use crate::cluster::{namespaces, versions};
 use crate::watchdog::{ConfigurationSource, PodReport, Spans, Wanted, each_pod, look};
-
-/// No single question takes longer.
-const ASK_MAX: Duration = Duration::from_secs(20);
-
-pub(super) async fn client() -> Result<Client> {
-    let config = Config::infer().await;
-    let mut config = config
-        .context("nothing says where the API server is; set KUBECONFIG, or run it in a pod")?;
-    config.connect_timeout = Some(ASK_MAX);
-    config.read_timeout = Some(ASK_MAX);
-    Client::try_from(config).context("cannot set up the client of Kubernetes")
-}
 
 /// All pods that are asked for, in order of namespace and name, and why some could not be read.
 pub(super) async fn ask(
@@ -33,15 +19,7 @@ pub(super) async fn ask(
     question: &Question,
 ) -> Result<(Vec<PodReport>, Vec<String>)> {
     let namespaces = namespaces(client, &question.namespaces).await?;
-    let server = client.apiserver_version().await;
-    let server = server.context("cannot ask the API server for its version")?;
-    // not every reader may see nodes
-    let nodes = oldest_node(client).await;
-    let mut surroundings = Surroundings {
-        server: server.git_version.parse().ok(),
-        oldest_node: nodes.as_ref().ok().copied().flatten(),
-        ..Surroundings::default()
-    };
+    let (mut surroundings, nodes_are_known) = versions(client).await?;
     let (mut reports, mut unread) = (Vec::new(), Vec::new());
     for (name, namespace) in namespaces {
         surroundings.namespace = namespace;
@@ -49,7 +27,7 @@ pub(super) async fn ask(
             settings: &question.settings,
             surroundings: &surroundings,
             image: question.image.as_deref(),
-            exact: question.settings_are_known && nodes.is_ok(),
+            exact: question.settings_are_known && nodes_are_known,
             configuration: None,
         };
         let mut unclear = Vec::new();
@@ -68,32 +46,6 @@ pub(super) async fn ask(
     }
     reports.sort_by(|one, other| (&one.namespace, &one.pod).cmp(&(&other.namespace, &other.pod)));
     Ok((reports, unread))
-}
-
-/// The namespaces that are named, or all whose pods get sidecars.
-async fn namespaces(client: &Client, named: &[String]) -> Result<Vec<(String, Namespace)>> {
-    let api: Api<NamespaceObject> = Api::all(client.clone());
-    let list = async |params: ListParams| {
-        let found = api.list_metadata(&params).await;
-        let found = found.context("cannot ask the API server for namespaces")?;
-        let found = found.iter().map(|found| (found.name_any(), read(found)));
-        anyhow::Ok(found.collect::<Vec<_>>())
-    };
-    if named.is_empty() {
-        let selected = ListParams::default().labels(&format!("{INJECT}=true"));
-        return list(selected).await;
-    }
-    let mut found = Vec::new();
-    for name in named {
-        let this = list(ListParams::default().fields(&format!("metadata.name={name}"))).await?;
-        if this.is_empty() {
-            bail!("there is no namespace {name}; name another, or see kubectl get namespaces");
-        }
-        found.extend(this);
-    }
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    found.dedup_by(|(one, _), (other, _)| one == other);
-    Ok(found)
 }
 
 /// Looks again at pods whose own configuration says where their spans go, as far as it may be read.

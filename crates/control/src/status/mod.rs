@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::cluster::client;
 use crate::inject::Settings;
 use crate::watchdog::{PodReport, Standing};
 
@@ -74,7 +75,7 @@ pub(crate) fn run(question: &Question) -> Result<Answer> {
     let runtime = { runtime }.enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(async {
-        let client = ask::client().await?;
+        let client = client().await?;
         let (pods, unread) = ask::ask(&client, question).await?;
         Ok(Answer::new(pods, unread))
     })

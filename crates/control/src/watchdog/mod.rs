@@ -12,8 +12,8 @@
 //! | `replace` | gives pods in which EMCO waits for the image a successor |
 //! | `task` | the loop that looks each minute, counts and tells |
 //!
-//! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. Nothing is
-//! changed here: a pod is restarted by whoever reads what is said of it.
+//! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. No pod in
+//! which EMCO runs is changed here: it is restarted by whoever reads what is said of it.
 
 mod configuration;
 mod notices;
@@ -27,5 +27,7 @@ mod trouble;
 
 pub use configuration::ConfigurationSource;
 pub(crate) use pages::each_pod;
+pub(crate) use report::is_over;
 pub use report::{Lines, PodReport, Spans, Standing, Wanted, look};
 pub(crate) use task::Watchdog;
+pub(crate) use trouble::Trouble;

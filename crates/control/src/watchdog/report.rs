@@ -294,7 +294,7 @@ fn level(status: &Status, wanted: &Wanted<'_>) -> (Lines, Spans) {
 }
 
 /// Whether its containers have ended or are told to.
-fn is_over(pod: &Value) -> bool {
+pub(crate) fn is_over(pod: &Value) -> bool {
     let phase = pod.pointer("/status/phase").and_then(Value::as_str);
     matches!(phase, Some("Succeeded" | "Failed"))
         || pod.pointer("/metadata/deletionTimestamp").is_some()

@@ -23,7 +23,9 @@ pub(super) fn missing(pod: &Value, selected: bool) -> String {
 /// For a pod whose sidecar has another image than it should have.
 pub(super) fn other_image(pod: &Value, image: &str, wanted: &str) -> String {
     let restart = restart(pod);
-    format!("the sidecar is {image}, and {wanted} is wanted; {restart}")
+    format!(
+        "the sidecar is {image}, and {wanted} is wanted; emco-observer-control upgrade, or {restart}"
+    )
 }
 
 /// For a pod whose sidecar was put in by another version of ours.

@@ -32,9 +32,9 @@ pub(crate) struct Watchdog {
     /// What is known of the cluster.
     pub(crate) cluster: Arc<Cluster>,
     /// How pods get their sidecar.
-    pub(crate) settings: Settings,
+    pub(crate) injection: Settings,
     /// How they are looked after.
-    pub(crate) watchdog: settings::Watchdog,
+    pub(crate) settings: settings::Watchdog,
     /// Tells operators.
     pub(crate) events: Events,
     /// Counts.
@@ -57,7 +57,7 @@ impl Watchdog {
             let mut seen = Seen::default();
             loop {
                 let known = self.look_at_all(&mut seen).await;
-                sleep(if known { self.watchdog.interval } else { SOON }).await;
+                sleep(if known { self.settings.interval } else { SOON }).await;
             }
         };
         stop.run_until_cancelled(look).await;
@@ -104,11 +104,11 @@ impl Watchdog {
         if known {
             let since = seen
                 .judge
-                .judge(sight, self.watchdog.interval, Instant::now());
+                .judge(sight, self.settings.interval, Instant::now());
             // replicas notice within one look of each other, and any may answer for the successor
-            let all_know = since.is_some_and(|since| since.elapsed() >= self.watchdog.interval);
+            let all_know = since.is_some_and(|since| since.elapsed() >= self.settings.interval);
             self.roll_back(since.is_some());
-            if all_know && self.watchdog.rollback != Rollback::Never {
+            if all_know && self.settings.rollback != Rollback::Never {
                 replace::replace(&self.client, &self.events, &waiting).await;
             }
         }
@@ -117,13 +117,13 @@ impl Watchdog {
 
     /// Lets new pods have what they should, or less.
     fn roll_back(&self, less: bool) {
-        let to = Some(self.watchdog.rollback).filter(|to| less && *to != Rollback::Never);
+        let to = Some(self.settings.rollback).filter(|to| less && *to != Rollback::Never);
         if self.cluster.rollback() == to {
             return;
         }
         self.cluster.roll_back(to);
         self.metrics.rolled_back.set(i64::from(to.is_some()));
-        let image = &self.settings.image;
+        let image = &self.injection.image;
         if let Some(to) = to {
             tracing::warn!(image, ?to, "the sidecar does not run, new pods get less");
         } else {
@@ -139,15 +139,15 @@ impl Watchdog {
         (sight, waiting): (&mut Sight, &mut Vec<Waiting>),
     ) -> Result<Counts, Error> {
         let wanted = Wanted {
-            settings: &self.settings,
+            settings: &self.injection,
             surroundings,
-            image: Some(&self.settings.image),
+            image: Some(&self.injection.image),
             exact: true,
             configuration: None,
         };
         let optional = Settings {
             sidecar: SidecarKind::Optional,
-            ..self.settings.clone()
+            ..self.injection.clone()
         };
         let rolled_back = (self.cluster.rollback() == Some(Rollback::Optional)).then_some(Wanted {
             settings: &optional,
@@ -167,7 +167,7 @@ impl Watchdog {
             {
                 report = less;
             }
-            if sight.see(pod, &self.settings.image) {
+            if sight.see(pod, &self.injection.image) {
                 waiting.extend(Waiting::find(pod));
             }
             for (count, standing) in counts.iter_mut().zip(Standing::ALL) {

@@ -17,18 +17,18 @@ const REASON_CHARS_MAX: usize = 64;
 
 /// A container of ours that does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// Which.
-    pub(super) container: &'static str,
+    pub(crate) container: &'static str,
     /// Why, in kubelet's word.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// Whether EMCO does not start before it runs.
-    pub(super) gates: bool,
+    pub(crate) gates: bool,
 }
 
 impl Trouble {
     /// The first container of ours that does not run.
-    pub(super) fn find(pod: &Value) -> Option<Self> {
+    pub(crate) fn find(pod: &Value) -> Option<Self> {
         let initialized = is_initialized(pod);
         let of = |list: &str, name: &'static str, gates: bool| {
             let reason = reason(status_of(pod, list, name)?)?;
@@ -49,12 +49,12 @@ impl Trouble {
     }
 
     /// Whether it ends again and again.
-    pub(super) fn is_crash_loop(&self) -> bool {
+    pub(crate) fn is_crash_loop(&self) -> bool {
         self.reason == "CrashLoopBackOff"
     }
 
     /// Whether the image cannot be had.
-    pub(super) fn is_image(&self) -> bool {
+    pub(crate) fn is_image(&self) -> bool {
         let reason = self.reason.as_str();
         reason.contains("Image") || reason == "RegistryUnavailable"
     }

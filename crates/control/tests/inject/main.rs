@@ -12,4 +12,5 @@ mod corpus;
 mod patches;
 mod properties;
 mod refusals;
+mod renewals;
 mod schemas;

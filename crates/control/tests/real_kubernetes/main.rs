@@ -14,6 +14,7 @@ mod killed;
 mod losing;
 mod rolling_back;
 mod serving;
+mod upgrading;
 mod watching;
 
 use common::{applied, as_pod, cluster, fixture, injected, services};

@@ -43,7 +43,7 @@ async fn scene(rollback: Rollback) -> Option<(tempfile::TempDir, Scene)> {
 }
 
 /// Old kubelets, and none, get no native sidecars.
-fn node(server: &Kubernetes) {
+pub(super) fn node(server: &Kubernetes) {
     let node = json!({ "metadata": { "name": "node" } });
     server.create("/api/v1/nodes", &node).object();
     let node = json!({ "status": { "nodeInfo": {
