@@ -51,8 +51,10 @@ pub enum Command {
 
 /// What `upgrade` can do, and what not.
 const UPGRADE_HELP: &str = "\
-Kubernetes lets nothing of a container in a running pod be changed but its image. Pods that have no
-sidecar, or one with other old settings, are named with what to do: a restart.
+Kubernetes lets nothing of a container in a running pod be changed but its image. Pods with a sidecar
+of which other settings are old are named, and restarted with --restart; that needs the rights to
+create pods (which is only tried), to create pods/eviction and to get pods/proxy, too. Pods without a
+sidecar cannot say what they are doing: they are named with what to do.
 
 With the control plane's own settings:
   kubectl get configmap --namespace NAMESPACE emco-observer-control \\
@@ -107,7 +109,12 @@ pub struct Upgrade {
     /// unless named.
     #[arg(short, long = "namespace", value_name = "NAMESPACE")]
     pub namespaces: Vec<String>,
-    /// How long a new sidecar may need until it runs, its image's download included.
+    /// Restarts pods that only get what they should have by that: one after the other, each by eviction
+    /// once its sidecar says that no request is in flight, and only while new pods do get their sidecar.
+    #[arg(long)]
+    pub restart: bool,
+    /// How long a new sidecar may need until it runs, its image's download included; with --restart also
+    /// how long a pod may be busy, and its successor need until it is ready.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = settings::parse_duration)]
     pub timeout: Duration,
     /// Only says what would be done.

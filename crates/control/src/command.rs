@@ -117,6 +117,7 @@ fn order(arguments: Upgrade) -> Result<Order> {
         namespaces: arguments.namespaces,
         settings: settings.injection,
         timeout: arguments.timeout,
+        restart: arguments.restart,
         dry_run: arguments.dry_run,
     })
 }

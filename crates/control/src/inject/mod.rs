@@ -26,8 +26,8 @@ mod status;
 mod surroundings;
 
 pub use decision::{Decision, Injection, Kind, Logs, Note, Obstacle, Reason, Summary};
+pub(crate) use names::{ADMIN_PORT, PREPARE, SIDECAR};
 pub use names::{AUDIENCE, EVIDENCE_ANNOTATION, LOGS_ANNOTATION, OVERLAY_ANNOTATION, STATUS};
-pub(crate) use names::{PREPARE, SIDECAR};
 pub use renew::{Renewal, renew};
 pub use review::{eject, review, status};
 pub use settings::{Evidence, LogMode, PullPolicy, Resources, Settings, SidecarKind};

@@ -32,7 +32,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 pub(super) const CONFIG_FILE: &str = "config.json";
 
 /// Port of metrics and health.
-pub(super) const ADMIN_PORT: u16 = 9464;
+pub(crate) const ADMIN_PORT: u16 = 9464;
 /// Port to which EMCO sends spans.
 pub(super) const SPANS_PORT: u16 = 9411;
 

@@ -4,7 +4,7 @@
 //! ```text
 //! pods ──plan──▶ in place ──patch──▶ the new sidecar runs for 3 s ──▶ the next pod
 //!          │                     └─▶ it does not: the old image is put back, and that is the end
-//!          ├───▶ only a restart helps: said, with what to do
+//!          ├───▶ only a restart helps: said, with what to do; done if that is asked for
 //!          └───▶ nothing to do
 //! ```
 //!
@@ -12,14 +12,21 @@
 //! |---|---|
 //! | [`plan`] | the pure function from a pod to what is done with it |
 //! | [`progress`] | the pure function from what kubelets say to whether the new sidecar runs |
-//! | `run` | pods one after the other, asked of the API server |
+//! | [`successor`] | the pure functions that say whether a pod may be restarted, and whether it was |
+//! | `run` | pods one after the other |
+//! | `place`, `restart` | another image for one, a restart of one |
+//! | `pod` | what is asked of the API server about one |
 //!
 //! A sidecar that changes is away for a second or two: it finds its place in the logs again, and what
 //! EMCO could not send to it meanwhile is EMCO's to send again.
 
+mod place;
 pub mod plan;
+mod pod;
 pub mod progress;
+mod restart;
 mod run;
+pub mod successor;
 
 use std::time::Duration;
 
@@ -34,8 +41,10 @@ pub(crate) struct Order {
     pub(crate) namespaces: Vec<String>,
     /// How pods should get their sidecar: the control plane's.
     pub(crate) settings: Settings,
-    /// How long a new sidecar may need until it runs.
+    /// How long a new sidecar may need until it runs, and a new pod until it is ready.
     pub(crate) timeout: Duration,
+    /// Restarts pods where only that helps.
+    pub(crate) restart: bool,
     /// Only says what would be done.
     pub(crate) dry_run: bool,
 }

@@ -12,25 +12,31 @@ pub enum Step {
     Nothing,
     /// Its sidecar gets another image.
     InPlace(Box<Renewal>),
-    /// The image is not what is wrong; a sentence says what to do.
+    /// Only a restart gives it what it should have; a sentence says so.
+    Restart(String),
+    /// It has no sidecar that could say whether it may be restarted, or a restart would not help; a
+    /// sentence says what to do.
     Left(String),
 }
 
-/// What is done with `pod`; nothing for one that has ended or is ending.
-pub fn plan(pod: &Value, wanted: &Wanted<'_>) -> Option<Step> {
+/// What is done with `pod`, if pods may be restarted or not; nothing for one that has ended or is
+/// ending.
+pub fn plan(pod: &Value, wanted: &Wanted<'_>, restart: bool) -> Option<Step> {
     let report = look(pod, wanted)?;
+    let next = report.next.unwrap_or_default();
     let waits = match report.standing {
         Standing::Current | Standing::OptedOut | Standing::NotOurs => return Some(Step::Nothing),
-        Standing::Missing | Standing::Refused => {
-            return Some(Step::Left(report.next.unwrap_or_default()));
-        }
+        Standing::Missing | Standing::Refused => return Some(Step::Left(next)),
         Standing::Outdated | Standing::Failing => false,
         Standing::Stuck => true,
     };
+    let outdated = report.standing == Standing::Outdated;
     Some(
         match renew(pod, waits, wanted.settings, wanted.surroundings) {
+            Ok(Some(renewal)) if restart && outdated && !renewal.whole => Step::Restart(next),
             Ok(Some(renewal)) => Step::InPlace(Box::new(renewal)),
-            Ok(None) => Step::Left(report.next.unwrap_or_default()),
+            Ok(None) if outdated => Step::Restart(next),
+            Ok(None) => Step::Left(next),
             Err(reason) => Step::Left(reason.to_string()),
         },
     )

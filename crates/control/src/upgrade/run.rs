@@ -1,58 +1,45 @@
-//! Pods one after the other, asked of the API server.
+//! Pods one after the other.
 
 use std::io::Write;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use json_patch::Patch;
+use anyhow::{Context as _, Result, bail};
 use kube::Client;
-use kube::api::PatchParams;
-use kube::core::Request;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
 use super::Order;
+use super::place::change;
 use super::plan::{Step, plan};
-use super::progress::{Progress, progress};
+use super::pod::Pod;
+use super::restart::{Restarted, restart};
 use crate::cluster::{client, namespaces, versions};
 use crate::inject::{Renewal, Surroundings};
 use crate::watchdog::{Wanted, each_pod};
-
-/// How often a kubelet's word is asked for.
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// How long a new sidecar has to run before the next pod's turn: what cannot run ends at once.
-const SETTLE: Duration = Duration::from_secs(3);
 
 /// What became of pods.
 #[derive(Debug, Default)]
 struct Counts {
     upgraded: usize,
+    restarted: usize,
     nothing: usize,
     left: usize,
-}
-
-/// What became of one pod.
-enum Done {
-    Upgraded { whole: bool },
-    Nothing,
-    Left,
 }
 
 /// Upgrades pods, and says so on `out` as it goes.
 ///
 /// # Errors
-/// If the API server cannot be asked or does not let us, or if a new sidecar does not run.
+/// If the API server cannot be asked or does not let us, if a new sidecar does not run, or if a pod
+/// that was restarted has no successor that is ready.
 pub(crate) fn run(order: &Order, out: &mut impl Write) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     runtime.block_on(async {
         let client = client().await?;
-        upgrade(&client, order, out).await
+        all(&client, order, out).await
     })
 }
 
-async fn upgrade(client: &Client, order: &Order, out: &mut impl Write) -> Result<()> {
+async fn all(client: &Client, order: &Order, out: &mut impl Write) -> Result<()> {
     let namespaces = namespaces(client, &order.namespaces).await?;
     let (mut surroundings, nodes_are_known) = versions(client).await?;
     if !nodes_are_known {
@@ -71,161 +58,102 @@ async fn upgrade(client: &Client, order: &Order, out: &mut impl Write) -> Result
         .await?;
         names.sort();
         for name in names {
-            let pod = Pod {
-                client,
-                path: format!("/api/v1/namespaces/{namespace}/pods"),
-                called: format!("{namespace}/{name}"),
-                name,
-            };
-            match pod.upgrade(order, &surroundings, out).await? {
-                Done::Upgraded { whole } => {
-                    counts.upgraded += 1;
-                    counts.left += usize::from(!whole);
-                }
-                Done::Nothing => counts.nothing += 1,
-                Done::Left => counts.left += 1,
-            }
+            let pod = Pod::new(client, &namespace, name);
+            one(&pod, order, &surroundings, &mut counts, out).await?;
         }
     }
-    let Counts {
-        upgraded,
-        nothing,
-        left,
-    } = counts;
-    let done = if order.dry_run {
-        "to upgrade"
-    } else {
-        "upgraded"
+    say(out, &format!("{}\n", counts.to_text(order.dry_run)))
+}
+
+/// Does what is to be done with one pod.
+async fn one(
+    pod: &Pod<'_>,
+    order: &Order,
+    surroundings: &Surroundings,
+    counts: &mut Counts,
+    out: &mut impl Write,
+) -> Result<()> {
+    let wanted = Wanted {
+        settings: &order.settings,
+        surroundings,
+        image: Some(&order.settings.image),
+        exact: true,
+        configuration: None,
     };
-    say(
-        out,
-        &format!("{upgraded} {done}, {nothing} as they should be, {left} that need more\n"),
-    )
-}
-
-/// A pod of which only the name is known for sure.
-struct Pod<'a> {
-    client: &'a Client,
-    /// Where pods of its namespace are.
-    path: String,
-    name: String,
-    /// With its namespace, for people.
-    called: String,
-}
-
-impl Pod<'_> {
-    async fn upgrade(
-        &self,
-        order: &Order,
-        surroundings: &Surroundings,
-        out: &mut impl Write,
-    ) -> Result<Done> {
-        let wanted = Wanted {
-            settings: &order.settings,
-            surroundings,
-            image: Some(&order.settings.image),
-            exact: true,
-            configuration: None,
-        };
-        let Some(before) = self.get().await? else {
-            return Ok(Done::Nothing);
-        };
-        let renewal = match plan(&before, &wanted) {
-            None | Some(Step::Nothing) => return Ok(Done::Nothing),
-            Some(Step::Left(next)) => {
-                say(out, &format!("{}: {next}\n", self.called))?;
-                return Ok(Done::Left);
+    let Some(before) = pod.get().await? else {
+        return Ok(());
+    };
+    let called = pod.called();
+    match plan(&before, &wanted, order.restart) {
+        None => {}
+        Some(Step::Nothing) => counts.nothing += 1,
+        Some(Step::Restart(_)) if order.restart => {
+            say(out, &format!("{called}: restart"))?;
+            if order.dry_run {
+                counts.restarted += 1;
+                return say(out, "\n");
             }
-            Some(Step::InPlace(renewal)) => renewal,
-        };
-        let Renewal { from, whole, .. } = renewal.as_ref();
-        let to = &order.settings.image;
-        say(out, &format!("{}: {from} -> {to}", self.called))?;
-        if order.dry_run {
-            say(out, "\n")?;
-        } else {
-            let took = self.change(&before, &renewal, order.timeout).await;
-            match took {
-                Ok(took) => say(out, &format!(", runs after {:.1} s\n", took.as_secs_f64()))?,
-                Err(error) => {
-                    say(out, "\n")?;
-                    return Err(error);
+            let done = restart(pod, order, surroundings).await;
+            match said(done, out)? {
+                Restarted::Done(took) => {
+                    counts.restarted += 1;
+                    say(out, &format!(", ready after {:.1} s\n", took.as_secs_f64()))?;
+                }
+                Restarted::Not(why) => {
+                    counts.left += 1;
+                    say(out, &format!(", not yet: {why}\n"))?;
                 }
             }
         }
-        if !whole {
-            let text = "other settings than the image are old, too, and come with a restart";
-            say(out, &format!("{}: {text}\n", self.called))?;
+        Some(Step::Restart(next) | Step::Left(next)) => {
+            counts.left += 1;
+            say(out, &format!("{called}: {next}\n"))?;
         }
-        Ok(Done::Upgraded { whole: *whole })
-    }
-
-    /// Gives the pod another image and waits until that runs; returns how long that took.
-    async fn change(&self, before: &Value, renewal: &Renewal, most: Duration) -> Result<Duration> {
-        let begun = Instant::now();
-        self.patch(&renewal.patch).await?;
-        let Err(reason) = self.wait(before, begun + most).await? else {
-            return Ok(begun.elapsed().saturating_sub(SETTLE));
-        };
-        let name = &self.called;
-        let from = &renewal.from;
-        let back = self.patch(&renewal.back).await;
-        back.with_context(|| {
-            format!("the new sidecar in pod {name} does not run ({reason}), and its image {from} cannot be put back")
-        })?;
-        Err(anyhow!(
-            "the new sidecar in pod {name} does not run ({reason}); its image {from} is put back, and no other pod was changed after it"
-        ))
-    }
-
-    /// Waits until the new sidecar has run for a while; returns why it does not.
-    async fn wait(&self, before: &Value, until: Instant) -> Result<Result<(), String>> {
-        let mut since: Option<(String, Instant)> = None;
-        loop {
-            let Some(now) = self.get().await? else {
-                return Ok(Ok(()));
-            };
-            match progress(before, &now) {
-                Progress::Over => return Ok(Ok(())),
-                Progress::Fails(reason) => return Ok(Err(reason)),
-                Progress::Starts => since = None,
-                Progress::Runs(id) => match &since {
-                    Some((same, since)) if *same == id => {
-                        if since.elapsed() >= SETTLE {
-                            return Ok(Ok(()));
-                        }
-                    }
-                    _ => since = Some((id, Instant::now())),
-                },
+        Some(Step::InPlace(renewal)) => {
+            let Renewal { from, whole, .. } = renewal.as_ref();
+            say(
+                out,
+                &format!("{called}: {from} -> {}", order.settings.image),
+            )?;
+            if order.dry_run {
+                say(out, "\n")?;
+            } else {
+                let took = change(pod, &before, &renewal, order.timeout).await;
+                let took = said(took, out)?.as_secs_f64();
+                say(out, &format!(", runs after {took:.1} s\n"))?;
             }
-            if since.is_none() && Instant::now() >= until {
-                return Ok(Err("it has not started in time".to_owned()));
+            counts.upgraded += 1;
+            if !whole {
+                counts.left += 1;
+                let more = "other settings than the image are old, too; --restart helps";
+                say(out, &format!("{called}: {more}\n"))?;
             }
-            sleep(ASK_EVERY).await;
         }
     }
+    Ok(())
+}
 
-    /// Nothing if it has gone.
-    async fn get(&self) -> Result<Option<Value>> {
-        let Self { name, .. } = self;
-        let request = Request::new(&self.path).get(name, &kube::api::GetParams::default());
-        let request = request.context("cannot make a request")?;
-        match self.client.request::<Value>(request).await {
-            Ok(pod) => Ok(Some(pod)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot ask for pod {}", self.called)),
-        }
+impl Counts {
+    fn to_text(&self, dry_run: bool) -> String {
+        let Self {
+            upgraded,
+            restarted,
+            nothing,
+            left,
+        } = self;
+        let to = if dry_run { "to be " } else { "" };
+        format!(
+            "{upgraded} {to}upgraded, {restarted} {to}restarted, {nothing} as they should be, {left} that need more"
+        )
     }
+}
 
-    async fn patch(&self, patch: &Patch) -> Result<()> {
-        let Self { name, .. } = self;
-        let patch = kube::api::Patch::Json::<()>(patch.clone());
-        let request = Request::new(&self.path).patch(name, &PatchParams::default(), &patch);
-        let request = request.context("cannot make a request")?;
-        let changed = self.client.request::<Value>(request).await;
-        changed.with_context(|| format!("cannot change pod {}", self.called))?;
-        Ok(())
+/// Ends the line if that is all.
+fn said<T>(done: Result<T>, out: &mut impl Write) -> Result<T> {
+    if done.is_err() {
+        say(out, "\n")?;
     }
+    done
 }
 
 /// Each word as it is known: waiting takes minutes.

@@ -12,6 +12,7 @@ mod common;
 mod identity;
 mod killed;
 mod losing;
+mod restarting;
 mod rolling_back;
 mod serving;
 mod upgrading;

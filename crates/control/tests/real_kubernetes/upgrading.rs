@@ -127,13 +127,13 @@ fn images_are_replaced_one_after_the_other_and_put_back() {
         "{said}"
     );
     assert!(
-        said.ends_with("2 upgraded, 0 as they should be, 1 that need more\n"),
+        said.ends_with("2 upgraded, 0 restarted, 0 as they should be, 1 that need more\n"),
         "{said}"
     );
     let (status, said) = start(&[]).end();
     assert_eq!(status, Some(0), "{said}");
     assert!(
-        said.ends_with("0 upgraded, 2 as they should be, 1 that need more\n"),
+        said.ends_with("0 upgraded, 0 restarted, 2 as they should be, 1 that need more\n"),
         "{said}"
     );
 
