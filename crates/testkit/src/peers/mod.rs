@@ -15,6 +15,7 @@
 mod collector;
 mod jaeger;
 mod kubernetes;
+mod node;
 mod process;
 mod prometheus;
 mod schemas;
@@ -32,6 +33,7 @@ use serde_json::Value;
 pub use self::collector::Collector;
 pub use self::jaeger::Jaeger;
 pub use self::kubernetes::{Answer, Authority, Identity, Kubernetes, Said};
+pub use self::node::{Node, is_true};
 pub use self::process::{Process, START_BOUND};
 pub use self::prometheus::{Prometheus, Target, check_metrics};
 pub use self::schemas::{Mistake, check_schemas};

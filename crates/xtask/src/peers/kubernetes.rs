@@ -1,9 +1,10 @@
 //! The API server of Kubernetes with its etcd and its controllers, in one program: objects are
-//! validated, admitted and stored as in any cluster. There is no node, so nothing runs.
+//! validated, admitted and stored as in any cluster. There is no node, so nothing runs. A second
+//! program is what a node runs; it is built only where somebody asks for it.
 //!
 //! It is built among the sources of Kubernetes. Their `go.mod` takes the libraries that Kubernetes
 //! publishes as modules of their own from a folder that a module does not bring along; here it takes
-//! the published ones of the same version, which `go.sum` beside `main.go` pins.
+//! the published ones of the same version, which `go.sum` beside each `main.go` pins.
 
 use std::fs::File;
 use std::io::Write;
@@ -24,8 +25,6 @@ const MODULE: Module = Module {
 };
 /// The libraries' version for it.
 const LIBRARIES: &str = "v0.34.4";
-const MAIN: &str = include_str!("../../peers/kubernetes/main.go");
-const SUMS: &str = include_str!("../../peers/kubernetes/go.sum");
 /// What etcd's server needs and its library for clients does not.
 const MORE: &str = "\nrequire github.com/golang/groupcache v0.0.0-20210331224755-41bb18bfe9da
 require github.com/grpc-ecosystem/go-grpc-middleware v1.3.0\n";
@@ -34,32 +33,92 @@ const TOLD_BY: [&str; 2] = [
     "k8s.io/component-base/version",
     "k8s.io/client-go/pkg/version",
 ];
-/// By what names the program is called.
-const PARTS: [&str; 3] = ["etcd", "kube-apiserver", "kube-controller-manager"];
+/// What serves the API.
+const SERVERS: Parts = Parts {
+    peer: "kubernetes",
+    main: include_str!("../../peers/kubernetes/main.go"),
+    more: &[],
+    sums: include_str!("../../peers/kubernetes/go.sum"),
+    names: &["etcd", "kube-apiserver", "kube-controller-manager"],
+};
+/// What runs pods.
+const NODE: Parts = Parts {
+    peer: "node",
+    main: include_str!("../../peers/node/main.go"),
+    more: &[
+        (
+            "application",
+            include_str!("../../peers/node/application.go"),
+        ),
+        ("pause", include_str!("../../peers/node/pause.go")),
+    ],
+    sums: concat!(
+        include_str!("../../peers/kubernetes/go.sum"),
+        include_str!("../../peers/node/go.sum"),
+    ),
+    names: &["kube-proxy", "kube-scheduler", "kubelet"],
+};
+
+/// Parts of Kubernetes that are one program.
+struct Parts {
+    /// The folder in which it is installed, and the program's own name.
+    peer: &'static str,
+    /// What it does under which name.
+    main: &'static str,
+    /// Small programs beside it.
+    more: &'static [(&'static str, &'static str)],
+    /// What pins libraries that the module's own `go.sum` does not.
+    sums: &'static str,
+    /// By what names it is called.
+    names: &'static [&'static str],
+}
 
 /// Installs `<dir>/kubernetes/{etcd,kube-apiserver,kube-controller-manager}`.
 pub(crate) fn install(dir: &Path) -> Result<()> {
-    let text = format!("{MODULE:?}{LIBRARIES}{MORE}{MAIN}{SUMS}{TOLD_BY:?}{PARTS:?}");
-    recipe::make(&dir.join("kubernetes"), &text, |folder| {
-        let go = Go::find(dir)?;
-        let source = folder.join("source");
-        go.fetch(&MODULE, &source)?;
-        recipe::write(&source.join("cmd/peer/main.go"), MAIN)?;
-        let manifest = source.join("go.mod");
-        let published = published(&workspace::read_text(&manifest)?)?;
-        recipe::write(&manifest, &(published + MORE))?;
-        File::options()
-            .append(true)
-            .open(source.join("go.sum"))
-            .and_then(|mut file| file.write_all(SUMS.as_bytes()))
-            .context("add to go.sum")?;
-        let program = folder.join("kubernetes");
-        go.build(&source, "./cmd/peer", &told(), &program)?;
-        for part in PARTS {
-            symlink("kubernetes", folder.join(part)).with_context(|| format!("name {part}"))?;
-        }
-        recipe::clear(&source)
-    })
+    SERVERS.install(dir)
+}
+
+/// Installs `<dir>/node/{kube-proxy,kube-scheduler,kubelet}`, and beside them what runs in pods:
+/// `pause` and `application`.
+pub(crate) fn install_node(dir: &Path) -> Result<()> {
+    NODE.install(dir)
+}
+
+impl Parts {
+    fn install(&self, dir: &Path) -> Result<()> {
+        let Self {
+            peer,
+            main,
+            more,
+            sums,
+            names,
+        } = self;
+        let all: String = more.iter().map(|(_, text)| *text).collect();
+        let text = format!("{MODULE:?}{LIBRARIES}{MORE}{main}{sums}{TOLD_BY:?}{names:?}{all}");
+        recipe::make(&dir.join(peer), &text, |folder| {
+            let go = Go::find(dir)?;
+            let source = folder.join("source");
+            go.fetch(&MODULE, &source)?;
+            recipe::write(&source.join("cmd/peer/main.go"), main)?;
+            let manifest = source.join("go.mod");
+            let published = published(&workspace::read_text(&manifest)?)?;
+            recipe::write(&manifest, &(published + MORE))?;
+            File::options()
+                .append(true)
+                .open(source.join("go.sum"))
+                .and_then(|mut file| file.write_all(sums.as_bytes()))
+                .context("add to go.sum")?;
+            go.build(&source, "./cmd/peer", &told(), &folder.join(peer))?;
+            for (name, text) in *more {
+                recipe::write(&source.join(format!("cmd/{name}/main.go")), text)?;
+                go.build(&source, &format!("./cmd/{name}"), &[], &folder.join(name))?;
+            }
+            for name in *names {
+                symlink(peer, folder.join(name)).with_context(|| format!("name {name}"))?;
+            }
+            recipe::clear(&source)
+        })
+    }
 }
 
 /// The `go.mod` of Kubernetes with the published libraries.
@@ -118,7 +177,11 @@ mod tests {
             LIBRARIES.trim_start_matches("v0."),
             MODULE.version.trim_start_matches("v1.")
         );
-        assert!(SUMS.contains(&format!("k8s.io/api {LIBRARIES} h1:")));
+        assert!(
+            SERVERS
+                .sums
+                .contains(&format!("k8s.io/api {LIBRARIES} h1:"))
+        );
         let told = told();
         let minor = told.iter().find(|(name, _)| name.ends_with(".gitMinor"));
         assert_eq!(minor.unwrap().1, "34");

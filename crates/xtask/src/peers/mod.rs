@@ -28,7 +28,7 @@ use crate::{say, workspace};
 /// What `cargo xtask peers` is told.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these; all of them if none is named.
+    /// Only these; if none is named, all but `node`, which only `cargo xtask test --full` needs.
     #[arg(value_name = "PEER")]
     peers: Vec<Peer>,
 }
@@ -54,10 +54,12 @@ pub(crate) enum Peer {
     Collector,
     /// The API server of Kubernetes with its etcd and its controllers.
     Kubernetes,
+    /// What runs pods: kubelet, kube-proxy and kube-scheduler, for whoever is root.
+    Node,
 }
 
 impl Peer {
-    /// All of them; what takes long comes last.
+    /// What every run of the gate needs; what takes long comes last.
     pub(crate) const ALL: [Self; 9] = [
         Self::Forward,
         Self::Elasticsearch,
@@ -82,6 +84,7 @@ impl Peer {
             Self::Jaeger => "jaeger",
             Self::Collector => "collector",
             Self::Kubernetes => "kubernetes",
+            Self::Node => "node",
         }
     }
 
@@ -112,6 +115,18 @@ impl Peer {
             Self::Helm => const { &[tool("npm", "npm"), tool("python3", "python3")] },
             // Debian's Go is too old.
             Self::Jaeger | Self::Collector | Self::Kubernetes => &[],
+            // A plugin of the network is found by its path.
+            Self::Node => {
+                const {
+                    &[
+                        tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
+                        tool("containerd", "containerd"),
+                        tool("ip", "iproute2"),
+                        tool("iptables", "iptables"),
+                        tool("runc", "runc"),
+                    ]
+                }
+            }
         }
     }
 
@@ -127,6 +142,7 @@ impl Peer {
             Self::Jaeger => jaeger::install(directory),
             Self::Collector => collector::install(directory),
             Self::Kubernetes => kubernetes::install(directory),
+            Self::Node => kubernetes::install_node(directory),
         }
     }
 }
@@ -200,9 +216,10 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_command_line() {
-        for peer in Peer::ALL {
+        for &peer in Peer::value_variants() {
             assert_eq!(Peer::from_str(peer.name(), false), Ok(peer));
         }
-        assert_eq!(Peer::value_variants(), Peer::ALL);
+        let all = [&Peer::ALL[..], &[Peer::Node]].concat();
+        assert_eq!(Peer::value_variants(), all);
     }
 }

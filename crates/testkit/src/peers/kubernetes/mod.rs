@@ -21,19 +21,22 @@
 
 mod api;
 mod authority;
+mod place;
 mod tools;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 pub use self::api::Answer;
 use self::api::{Api, Body};
 pub use self::authority::{Authority, Identity};
+pub(super) use self::place::Place;
 pub use self::tools::Said;
 use super::{Process, free_ports, installed_in};
 
@@ -43,13 +46,27 @@ pub struct Kubernetes {
     /// Where the API is served, with TLS.
     pub address: SocketAddr,
     token: String,
-    api: Api,
+    api: Arc<Api>,
     folder: PathBuf,
     tools: PathBuf,
     // Ended in this order.
     controllers: Option<Process>,
     server: Process,
     etcd: Process,
+}
+
+/// Asks the API server.
+#[derive(Debug)]
+pub(super) struct Reader {
+    api: Arc<Api>,
+    token: String,
+}
+
+impl Reader {
+    /// What `path` answers.
+    pub(super) fn ask(&self, path: &str) -> Answer {
+        self.api.send(&self.token, "GET", path, &Body::NONE)
+    }
 }
 
 #[expect(clippy::expect_used, reason = "a test panics where it fails")]
@@ -63,19 +80,25 @@ impl Kubernetes {
     /// # Panics
     /// If it does not start.
     pub fn start(folder: &Path) -> Option<Self> {
+        Self::start_at(folder, Place::without_nodes)
+    }
+
+    /// Starts one where `place` says, which is asked once it is known that there will be one.
+    pub(super) fn start_at(folder: &Path, place: impl FnOnce() -> Place) -> Option<Self> {
         let server = installed_in("kubernetes", "kube-apiserver")?;
         let etcd = installed_in("kubernetes", "etcd")?;
         let tools = installed_in("helm", "kubectl")?.parent()?.to_path_buf();
-        let [address, client, peer] = free_ports();
+        let place = place();
+        let address = place.address;
+        let [client, peer] = free_ports();
         let folder = folder.join(format!("kubernetes-{}", address.port()));
         fs::create_dir_all(&folder).expect("make the cluster's folder");
         let authority = Authority::generate("kubernetes");
-        let api = Api::new(address, authority.der());
+        let api = Arc::new(Api::new(address, authority.der()));
         let token = format!("{:032x}", fastrand::u128(..));
-        let services = services(address.port());
-        prepare(&folder, &authority, &token, address, services[1]);
+        prepare(&folder, &authority, &token, &place);
         let etcd = start_etcd(&etcd, &folder, client, peer);
-        let server = start_server(&server, &folder, address, client, services[0], || {
+        let server = start_server(&server, &folder, &place, client, || {
             let ready = api.send(&token, "GET", "/readyz", &Body::NONE);
             ready.is_success()
         });
@@ -260,10 +283,28 @@ impl Kubernetes {
     /// If there is no such account.
     pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
         let token = self.issue_token(namespace, account, Self::AUDIENCE, None);
-        let name = format!("kubeconfig-{namespace}-{account}");
-        let text = kubeconfig(&self.folder, self.address, &token);
+        self.kubeconfig_with(&format!("{namespace}-{account}"), &token)
+    }
+
+    /// The file for whoever has `token`.
+    pub(super) fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
+        let name = format!("kubeconfig-{name}");
+        let text = kubeconfig(&self.folder, self.address, token);
         write(&self.folder, &name, &text.to_string());
         self.folder.join(name)
+    }
+
+    /// Who asks for whoever may do everything, in any thread.
+    pub(super) fn reader(&self) -> Reader {
+        Reader {
+            api: Arc::clone(&self.api),
+            token: self.token.clone(),
+        }
+    }
+
+    /// Where all it keeps is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Calls kubectl, which ends after 40 s at the latest.
@@ -314,27 +355,17 @@ impl Kubernetes {
     }
 }
 
-/// The first two addresses of the range for Services that belongs to who listens on `port`; the
-/// second is that of the API's own Service.
-fn services(port: u16) -> [Ipv4Addr; 2] {
-    let [high, low] = port.to_be_bytes();
-    [0, 1].map(|last| Ipv4Addr::new(127, high, low, last))
-}
-
 /// Writes what the server and its clients read.
 #[expect(clippy::expect_used, reason = "a test panics where it fails")]
-fn prepare(
-    folder: &Path,
-    authority: &Authority,
-    token: &str,
-    address: SocketAddr,
-    own_service: Ipv4Addr,
-) {
-    let (ip, own_service) = (address.ip().to_string(), own_service.to_string());
+fn prepare(folder: &Path, authority: &Authority, token: &str, place: &Place) {
+    let (ip, own_service) = (
+        place.address.ip().to_string(),
+        place.own_service.to_string(),
+    );
     let serving = authority.issue(&[&ip, &own_service, "localhost", "kubernetes.default.svc"]);
     let accounts = rcgen::KeyPair::generate().expect("make the key of service accounts");
-    let users = format!("{token},admin,admin,\"system:masters\"\n");
-    let kubeconfig = kubeconfig(folder, address, token).to_string();
+    let users = format!("{token},admin,admin,\"system:masters\"\n{}", place.users);
+    let kubeconfig = kubeconfig(folder, place.address, token).to_string();
     for (name, text) in [
         ("ca.crt", authority.pem()),
         ("apiserver.crt", serving.certificate),
@@ -388,26 +419,23 @@ fn start_etcd(program: &Path, folder: &Path, client: SocketAddr, peer: SocketAdd
 fn start_server(
     program: &Path,
     folder: &Path,
-    address: SocketAddr,
+    place: &Place,
     etcd: SocketAddr,
-    services: Ipv4Addr,
     is_up: impl Fn() -> bool,
 ) -> Process {
     let file = |option: &str, name: &str| format!("--{option}={}", folder.join(name).display());
     let mut command = Command::new(program);
     command
         .arg(format!("--etcd-servers=http://{etcd}"))
-        .arg(format!("--secure-port={}", address.port()))
-        .arg(format!("--bind-address={}", address.ip()))
-        // An address on the loopback interface is no endpoint: it is advertised to nobody.
-        .arg("--advertise-address=10.96.255.1")
-        .arg("--endpoint-reconciler-type=none")
+        .arg(format!("--secure-port={}", place.address.port()))
+        .arg(format!("--bind-address={}", place.address.ip()))
+        .args(&place.options)
         .arg(file("tls-cert-file", "apiserver.crt"))
         .arg(file("tls-private-key-file", "apiserver.key"))
         .arg(file("client-ca-file", "ca.crt"))
         .arg(file("token-auth-file", "tokens.csv"))
         .arg("--authorization-mode=Node,RBAC")
-        .arg(format!("--service-cluster-ip-range={services}/24"))
+        .arg(format!("--service-cluster-ip-range={}", place.services))
         .arg(format!("--service-account-issuer={}", Kubernetes::AUDIENCE))
         .arg(file("service-account-key-file", "accounts.pub"))
         .arg(file("service-account-signing-key-file", "accounts.key"))
