@@ -23,7 +23,8 @@ pub(crate) use failures::Failures;
 /// What `cargo xtask test` is told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Also build what ships.
+    /// Also build what ships, and run it on a node of Kubernetes, which this machine is meanwhile.
+    /// Takes root.
     #[arg(long)]
     full: bool,
 }

@@ -75,10 +75,16 @@ pub(super) const GATE: &[Step] = &[
 ];
 
 /// What takes longer.
-pub(super) const FULL: &[Step] = &[Step {
-    name: "dist",
-    run: dist,
-}];
+pub(super) const FULL: &[Step] = &[
+    Step {
+        name: "dist",
+        run: dist,
+    },
+    Step {
+        name: "node",
+        run: node,
+    },
+];
 
 fn fmt(failures: &mut Failures) -> Result<Count> {
     component("fmt", "rustfmt")?;
@@ -227,6 +233,20 @@ fn image(failures: &mut Failures) -> Result<Count> {
 /// All programs as they ship, none larger than promised.
 fn dist(failures: &mut Failures) -> Result<Count> {
     xtask(&["dist"], 1800, failures)
+}
+
+/// The images of before on a whole node of Kubernetes, which is this machine.
+fn node(failures: &mut Failures) -> Result<Count> {
+    peers::install(&[Peer::Kubernetes, Peer::Helm, Peer::Node])?;
+    let mut command = Command::new(nextest()?);
+    command
+        .current_dir(workspace::root())
+        .args(["nextest", "run", "--locked", "--package", "control"])
+        .args(["--test", "full_node", "--no-fail-fast"])
+        .args(["--success-output", "immediate"])
+        .env("EMCO_PEERS_DIR", peers::directory())
+        .env("EMCO_NODE", "1");
+    runner("cargo nextest", &mut command, 1800, failures)
 }
 
 /// Calls ourselves, so that a step has its own bound and its own end.

@@ -1,0 +1,191 @@
+//! What containers write arrives, once, whatever kubelet does with its files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testkit::peers::{Node, get, until};
+
+use super::trial::{LONG, OWN, Trial, status};
+
+const LINES: usize = 100_000;
+const RATE: usize = 2500;
+
+#[test]
+fn every_line_arrives_once_over_rotations_ends_and_restarts() {
+    let Some(trial) = Trial::start() else { return };
+    trial.namespace("emco", true);
+    trial.install(&[]);
+    is_rotated(&trial);
+    ends_behind_the_service(&trial);
+    dies_and_starts_again(&trial);
+}
+
+/// Files are renamed, packed and deleted while they are read.
+fn is_rotated(trial: &Trial) {
+    let (lines, rate) = (LINES.to_string(), RATE.to_string());
+    let arguments = ["-lines", &lines, "-rate", &rate, "-last", "5"];
+    let pod = trial.pod("orchestrator", "Always", &arguments);
+    let logs = Node::logs(&pod).join("orchestrator");
+    let start = Instant::now();
+    let mut packed = BTreeSet::new();
+    let is_whole = by(LONG, || {
+        let files = fs::read_dir(&logs).into_iter().flatten().flatten();
+        let is_packed = |path: &PathBuf| path.extension().is_some_and(|end| end == "gz");
+        packed.extend(files.map(|file| file.path()).filter(is_packed));
+        trial.count("orchestrator") >= LINES as u64
+    });
+    let took = start.elapsed();
+    assert!(is_whole, "{}", what_is_missing(trial));
+    assert!(packed.len() >= 3, "kubelet packed {packed:?}");
+    let delete = [
+        "delete",
+        "pod",
+        "orchestrator",
+        "--namespace=emco",
+        "--wait",
+    ];
+    trial.node.kubectl(&delete).text();
+    let expected = |count: usize| {
+        let steps = (0..count).map(|number| message("step", number, "orchestrator"));
+        let last = (0..5).map(|number| message("farewell", number, "orchestrator"));
+        let each: BTreeMap<String, usize> = steps.chain(last).map(|line| (line, 1)).collect();
+        each
+    };
+    let found = until("the last lines are stored", Duration::from_secs(20), || {
+        let found = trial.messages("orchestrator");
+        (found.len() >= LINES + 5).then_some(found)
+    });
+    let (lost, twice) = compare(&found, &expected(LINES));
+    println!(
+        "{LINES} lines in {took:.1?}, {} packed files: {lost} lost, {twice} stored twice",
+        packed.len()
+    );
+    assert_eq!((lost, twice), (0, 0));
+}
+
+/// Whether something is so in time.
+fn by(bound: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + bound;
+    std::iter::repeat_with(|| {
+        std::thread::park_timeout(Duration::from_millis(100));
+        is_so()
+    })
+    .take_while(|_| Instant::now() < end)
+    .any(|is_so| is_so)
+}
+
+/// Which lines are not there, and what the sidecar says of itself.
+fn what_is_missing(trial: &Trial) -> String {
+    let found = trial.messages("orchestrator");
+    let is_missing =
+        |number: &usize| !found.contains_key(&message("step", *number, "orchestrator"));
+    let missing: Vec<usize> = (0..LINES).filter(is_missing).collect();
+    let pod = trial
+        .node
+        .ask("/api/v1/namespaces/emco/pods/orchestrator")
+        .object();
+    let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+    let address = SocketAddr::new(address.parse().unwrap(), 9464);
+    let page = get(address, "/metrics").unwrap_or_default();
+    let page = String::from_utf8_lossy(&page).into_owned();
+    let counted = page.lines().filter(|line| {
+        let is_zero = line.ends_with(" 0");
+        !line.starts_with('#') && !line.contains("_bucket{") && !is_zero
+    });
+    let counted: Vec<&str> = counted.collect();
+    let logs = [
+        "logs",
+        "--namespace=emco",
+        "orchestrator",
+        "--container",
+        OWN,
+    ];
+    format!(
+        "{} of {LINES} lines are missing, from {:?} to {:?}\n{}\n{}\n{}",
+        missing.len(),
+        missing.first(),
+        missing.last(),
+        pod["status"],
+        counted.join("\n"),
+        trial.node.kubectl(&logs).text()
+    )
+}
+
+fn message(what: &str, number: usize, pod: &str) -> String {
+    format!("{what} {number} of {pod}, which is as long as lines of this kind are")
+}
+
+/// How many of `expected` are not there, and how many are more often than that.
+fn compare(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> (usize, usize) {
+    let count = |line: &String| found.get(line).copied().unwrap_or_default();
+    let lost = expected
+        .iter()
+        .filter(|&(line, &times)| count(line) < times);
+    let twice = expected
+        .iter()
+        .filter(|&(line, &times)| count(line) > times);
+    (lost.count(), twice.count())
+}
+
+/// The sidecar is there before the service writes and until all it wrote is delivered.
+fn ends_behind_the_service(trial: &Trial) {
+    trial.pod(
+        "clm",
+        "Never",
+        &["-lines", "200", "-rate", "1000", "-exit", "0"],
+    );
+    let pod = until("the pod has ended", LONG, || {
+        let pod = trial.node.ask("/api/v1/namespaces/emco/pods/clm").object();
+        (pod["status"]["phase"] == "Succeeded").then_some(pod)
+    });
+    let time = |name: &str, which: &str| {
+        let state = &status(&pod, name)["state"]["terminated"];
+        state[which].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(time(OWN, "startedAt") <= time("clm", "startedAt"), "{pod}");
+    assert!(
+        time(OWN, "finishedAt") >= time("clm", "finishedAt"),
+        "{pod}"
+    );
+    assert_eq!(
+        status(&pod, OWN)["state"]["terminated"]["exitCode"],
+        0,
+        "{pod}"
+    );
+    let found = trial.messages("clm");
+    assert!(
+        found.contains_key(&message("farewell", 2, "clm")),
+        "{found:?}"
+    );
+    assert_eq!(found.values().sum::<usize>(), 203, "{found:?}");
+}
+
+/// Each life of a container has its own file.
+fn dies_and_starts_again(trial: &Trial) {
+    trial.pod(
+        "dcm",
+        "Always",
+        &["-lines", "50", "-rate", "1000", "-exit", "1"],
+    );
+    let lives = |pod: &Value| {
+        status(pod, "dcm")["restartCount"]
+            .as_u64()
+            .map(|count| count + 1)
+    };
+    until("every life is stored", LONG, || {
+        let pod = trial.node.ask("/api/v1/namespaces/emco/pods/dcm").object();
+        let lives = lives(&pod)?;
+        let is_between = status(&pod, "dcm")["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+        let found = trial.messages("dcm");
+        let is_whole = found.len() == 53 && found.values().all(|&count| count as u64 == lives);
+        (is_between && lives >= 3 && is_whole).then_some(())
+    });
+    trial
+        .node
+        .delete("/api/v1/namespaces/emco/pods/dcm")
+        .object();
+}

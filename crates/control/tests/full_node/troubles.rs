@@ -1,0 +1,160 @@
+//! Whatever is wrong with us, EMCO's containers are ready.
+
+use serde_json::{Value, json};
+use testkit::peers::until;
+
+use super::trial::{LONG, OWN, Trial, chart, status};
+
+const MAP: &str = "/api/v1/namespaces/emco/configmaps/emco-observer";
+/// The watchdog does something after three looks.
+const LOOKS: &str = "watchdog.interval=3s";
+const WRITES: [&str; 4] = ["-lines", "1000000", "-rate", "20"];
+
+#[test]
+fn services_are_ready_whatever_is_wrong_with_us() {
+    let Some(mut trial) = Trial::start() else {
+        return;
+    };
+    trial.namespace("emco", true);
+    trial.install(&[LOOKS]);
+    for service in ["clm", "dcm", "orchestrator"] {
+        trial.make_service("emco", service, &WRITES);
+    }
+    for service in ["clm", "dcm", "orchestrator"] {
+        let pod = trial.running("emco", service);
+        assert_eq!(pod["spec"]["initContainers"][1]["name"], OWN, "{pod}");
+    }
+    backend_and_hub_are_away(&trial);
+    sidecar_is_killed(&trial);
+    node_restarts(&mut trial);
+    configuration_is_wrong(&trial);
+    image_is_missing(&trial);
+    image_is_broken(&trial);
+}
+
+/// The container of a service is ready and was never started again.
+fn is_undisturbed(pod: &Value, service: &str) -> bool {
+    let status = status(pod, service);
+    status["ready"] == true && status["restartCount"] == 0
+}
+
+fn restart(trial: &Trial, service: &str) {
+    let deployment = format!("deployment/emco-{service}");
+    let restart = ["rollout", "restart", &deployment, "--namespace=emco"];
+    trial.node.kubectl(&restart).text();
+}
+
+/// Waits until a pod made after `before` serves, and no other is left.
+fn replaced(trial: &Trial, service: &str, before: &Value) -> Value {
+    until(&format!("a new pod of {service} serves"), LONG, || {
+        let pod = trial.serving("emco", service);
+        (pod["metadata"]["uid"] != before["metadata"]["uid"]).then_some(pod)
+    })
+}
+
+fn scale(trial: &Trial, name: &str, replicas: u8) {
+    let path = format!("/apis/apps/v1/namespaces/{OWN}/deployments/{name}");
+    let patch = json!({"spec": {"replicas": replicas}});
+    trial.node.patch(&path, &patch).object();
+    until(&format!("{name} has {replicas} replicas"), LONG, || {
+        let status = trial.node.ask(&path).object()["status"].clone();
+        let ready = status["readyReplicas"].as_u64().unwrap_or_default();
+        let all = status["replicas"].as_u64().unwrap_or_default();
+        (ready == u64::from(replicas) && all == ready).then_some(())
+    });
+}
+
+fn backend_and_hub_are_away(trial: &Trial) {
+    scale(trial, "emco-observer-lab", 0);
+    scale(trial, "emco-observer-control", 0);
+    let pod = trial.running("emco", "clm");
+    // A pod made now has no sidecar, and starts.
+    trial.make_service("emco", "ncm", &WRITES);
+    let made = trial.running("emco", "ncm");
+    assert_eq!(made["spec"]["initContainers"], Value::Null);
+    assert!(is_undisturbed(&pod, "clm"), "{pod}");
+    assert_eq!(status(&pod, OWN)["restartCount"], 0, "{pod}");
+    scale(trial, "emco-observer-lab", 1);
+    scale(trial, "emco-observer-control", 2);
+    until("lines arrive again", LONG, || {
+        (trial.count("clm") > 0).then_some(())
+    });
+}
+
+fn sidecar_is_killed(trial: &Trial) {
+    for times in 1..=3 {
+        let pod = until("the sidecar runs", LONG, || {
+            let pod = trial.running("emco", "dcm");
+            (!status(&pod, OWN)["state"]["running"].is_null()).then_some(pod)
+        });
+        trial.node.kill_container(&status(&pod, OWN));
+        until("the sidecar was started again", LONG, || {
+            let pod = trial.serving("emco", "dcm");
+            assert!(is_undisturbed(&pod, "dcm"), "{pod}");
+            (status(&pod, OWN)["restartCount"] == times).then_some(())
+        });
+    }
+}
+
+fn node_restarts(trial: &mut Trial) {
+    let before = trial.running("emco", "orchestrator");
+    trial.node.stop_runtime();
+    trial.node.start_runtime();
+    let count = trial.count("orchestrator");
+    let pod = trial.running("emco", "orchestrator");
+    assert_eq!(pod["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(is_undisturbed(&pod, "orchestrator"), "{pod}");
+    until("lines arrive", LONG, || {
+        (trial.count("orchestrator") > count).then_some(())
+    });
+}
+
+fn configuration_is_wrong(trial: &Trial) {
+    let good = trial.node.ask(MAP).object()["data"].clone();
+    let bad = json!({"data": {"config.yaml": "lanes: [nonsense"}});
+    trial.node.patch(MAP, &bad).object();
+    let before = trial.running("emco", "orchestrator");
+    restart(trial, "orchestrator");
+    let pod = replaced(trial, "orchestrator", &before);
+    let pod_status = status(&pod, OWN);
+    assert_eq!(pod_status["restartCount"], 0, "{pod}");
+    assert!(is_undisturbed(&pod, "orchestrator"), "{pod}");
+    trial.node.patch(MAP, &json!({"data": good})).object();
+}
+
+/// Upgrades the release so that sidecars get another image.
+fn take(trial: &Trial, tag: &str) {
+    let chart = chart();
+    let tag = format!("sidecar.image.tag={tag}");
+    let upgrade = [
+        "upgrade",
+        OWN,
+        chart.to_str().unwrap(),
+        "--namespace",
+        OWN,
+        "--wait",
+    ];
+    let values = ["--set", "backend=embedded", "--set", LOOKS, "--set", &tag];
+    trial.node.helm4(&[&upgrade[..], &values].concat()).text();
+}
+
+fn image_is_missing(trial: &Trial) {
+    take(trial, "none-such");
+    let before = trial.running("emco", "clm");
+    restart(trial, "clm");
+    let pod = replaced(trial, "clm", &before);
+    assert!(is_undisturbed(&pod, "clm"), "{pod}");
+}
+
+/// An image of the right name that has no such program.
+fn image_is_broken(trial: &Trial) {
+    trial.node.name_image(
+        testkit::peers::Node::APPLICATION,
+        "docker.io/library/emco-observer:broken",
+    );
+    take(trial, "broken");
+    let before = trial.running("emco", "dcm");
+    restart(trial, "dcm");
+    let pod = replaced(trial, "dcm", &before);
+    assert!(is_undisturbed(&pod, "dcm"), "{pod}");
+}
