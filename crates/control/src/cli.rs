@@ -47,6 +47,18 @@ pub enum Command {
     /// it does not run, its old image is put back and that is the end. To be called again at any time.
     #[command(after_help = UPGRADE_HELP)]
     Upgrade(Upgrade),
+    /// Proves that pods get their sidecar and that lines arrive: makes a pod that writes one line, waits
+    /// until that has arrived, and deletes the pod.
+    ///
+    /// Asks the API server that kubeconfig, or the pod this runs in, names, with the rights to create,
+    /// get and delete pods and to get pods/proxy in each namespace. `helm test` runs it.
+    Verify(Verify),
+    /// Writes one line as EMCO does and waits for SIGTERM: what the pod of `verify` runs.
+    #[command(hide = true)]
+    Say {
+        /// What the line says.
+        text: String,
+    },
 }
 
 /// What `upgrade` can do, and what not.
@@ -120,6 +132,27 @@ pub struct Upgrade {
     /// Only says what would be done.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What is verified.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Namespace whose pods should get a sidecar, again for each more.
+    #[arg(short, long = "namespace", value_name = "NAMESPACE", required = true)]
+    pub namespaces: Vec<String>,
+    /// Image with this program, which the pod runs.
+    #[arg(long)]
+    pub image: String,
+    /// Secret with which it is fetched, in those namespaces; again for each more.
+    #[arg(long = "image-pull-secret", value_name = "SECRET")]
+    pub image_pull_secrets: Vec<String>,
+    /// The embedded backend, which is asked for the line. Without it the sidecar is asked whether a store
+    /// has taken it.
+    #[arg(long, value_name = "URL")]
+    pub lab: Option<net::Endpoint>,
+    /// How long each step may take.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = settings::parse_duration)]
+    pub timeout: Duration,
 }
 
 /// Forms of an answer.

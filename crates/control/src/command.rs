@@ -15,6 +15,7 @@ use crate::serve;
 use crate::settings;
 use crate::status::{self, Question};
 use crate::upgrade::{self, Order};
+use crate::verify;
 
 /// `EX_USAGE` of sysexits.h: the settings are wrong.
 const BAD_SETTINGS: u8 = 64;
@@ -43,6 +44,10 @@ pub fn execute(arguments: Arguments) -> ExitCode {
             Ok(order) => upgrade::run(&order, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
             Err(error) => return failed(&error, BAD_SETTINGS),
         },
+        Command::Verify(arguments) => {
+            verify::run(&arguments, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Say { text } => verify::say(&text).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| failed(&error, 1))
 }

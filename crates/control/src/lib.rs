@@ -6,7 +6,7 @@
 //! | [`manifests`] | the same for files of manifests, without a cluster |
 //! | [`serve`] | the control plane as it runs: [`webhook`], [`certificates`], the hub with [`tokens`], [`cluster`] |
 //! | [`watchdog`] | who has a sidecar, and which |
-//! | `status`, `upgrade` | the commands that ask the API server |
+//! | `status`, [`upgrade`], [`verify`] | the commands that ask the API server |
 //! | [`cli`], [`command`] | the command line |
 //!
 //! It deliberately knows nothing of the sidecar's inside: image, command line, variables, ports and
@@ -39,5 +39,6 @@ pub mod settings;
 mod status;
 pub mod tokens;
 pub mod upgrade;
+pub mod verify;
 pub mod watchdog;
 pub mod webhook;

@@ -1,6 +1,7 @@
 //! What is known of the cluster, kept current by watching it: a review must not wait for the API server.
 
 mod once;
+mod pod;
 mod watch;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use once::{client, namespaces, versions};
+pub(crate) use pod::{ASK_EVERY, Pod};
 pub use watch::Watch;
 
 use crate::inject::{KubernetesVersion, Namespace, Surroundings};

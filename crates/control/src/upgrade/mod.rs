@@ -15,14 +15,12 @@
 //! | [`successor`] | the pure functions that say whether a pod may be restarted, and whether it was |
 //! | `run` | pods one after the other |
 //! | `place`, `restart` | another image for one, a restart of one |
-//! | `pod` | what is asked of the API server about one |
 //!
 //! A sidecar that changes is away for a second or two: it finds its place in the logs again, and what
 //! EMCO could not send to it meanwhile is EMCO's to send again.
 
 mod place;
 pub mod plan;
-mod pod;
 pub mod progress;
 mod restart;
 mod run;

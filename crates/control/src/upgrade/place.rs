@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::pod::{ASK_EVERY, Pod};
 use super::progress::{Progress, progress};
+use crate::cluster::{ASK_EVERY, Pod};
 use crate::inject::Renewal;
 
 /// How long a new sidecar has to run: what cannot run ends at once.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Order;
-use super::pod::{ASK_EVERY, Pod};
 use super::successor::{in_flight, is_injected, ready, successor};
+use crate::cluster::{ASK_EVERY, Pod};
 use crate::inject::Surroundings;
 
 /// What became of it.

@@ -9,9 +9,8 @@ use serde_json::Value;
 use super::Order;
 use super::place::change;
 use super::plan::{Step, plan};
-use super::pod::Pod;
 use super::restart::{Restarted, restart};
-use crate::cluster::{client, namespaces, versions};
+use crate::cluster::{Pod, client, namespaces, versions};
 use crate::inject::{Renewal, Surroundings};
 use crate::watchdog::{Wanted, each_pod};
 

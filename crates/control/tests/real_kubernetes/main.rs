@@ -16,6 +16,7 @@ mod restarting;
 mod rolling_back;
 mod serving;
 mod upgrading;
+mod verifying;
 mod watching;
 
 use common::{applied, as_pod, cluster, fixture, injected, services};

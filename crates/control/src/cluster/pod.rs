@@ -1,4 +1,4 @@
-//! What is asked of the API server about one pod.
+//! What commands ask of the API server about one pod.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use http::Request as HttpRequest;
 use json_patch::Patch;
 use kube::Client;
-use kube::api::{GetParams, ListParams, PatchParams, PostParams};
+use kube::api::{DeleteParams, GetParams, ListParams, PatchParams, PostParams};
 use kube::core::Request;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::inject::ADMIN_PORT;
 
 /// How often something that is waited for is asked for.
-pub(super) const ASK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(500);
 const NOT_FOUND: u16 = 404;
 const CONFLICT: u16 = 409;
 /// What a budget for disruptions says.
 const TOO_MANY_REQUESTS: u16 = 429;
 
 /// A pod of which only the name is known for sure.
-pub(super) struct Pod<'a> {
+pub(crate) struct Pod<'a> {
     client: &'a Client,
     /// Where pods of its namespace are.
     path: String,
@@ -30,7 +30,7 @@ pub(super) struct Pod<'a> {
 }
 
 impl<'a> Pod<'a> {
-    pub(super) fn new(client: &'a Client, namespace: &str, name: String) -> Self {
+    pub(crate) fn new(client: &'a Client, namespace: &str, name: String) -> Self {
         Self {
             client,
             path: format!("/api/v1/namespaces/{namespace}/pods"),
@@ -40,12 +40,12 @@ impl<'a> Pod<'a> {
     }
 
     /// Its name, with its namespace, for people.
-    pub(super) fn called(&self) -> String {
+    pub(crate) fn called(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
     /// Nothing if it has gone.
-    pub(super) async fn get(&self) -> Result<Option<Value>> {
+    pub(crate) async fn get(&self) -> Result<Option<Value>> {
         let request = Request::new(&self.path).get(&self.name, &GetParams::default());
         match self.client.request::<Value>(made(request)?).await {
             Ok(pod) => Ok(Some(pod)),
@@ -57,7 +57,7 @@ impl<'a> Pod<'a> {
     }
 
     /// All pods of its namespace.
-    pub(super) async fn neighbours(&self) -> Result<Vec<Value>> {
+    pub(crate) async fn neighbours(&self) -> Result<Vec<Value>> {
         let request = Request::new(&self.path).list(&ListParams::default());
         let list = self.client.request::<Value>(made(request)?).await;
         let mut list =
@@ -68,7 +68,7 @@ impl<'a> Pod<'a> {
         }
     }
 
-    pub(super) async fn patch(&self, patch: &Patch) -> Result<()> {
+    pub(crate) async fn patch(&self, patch: &Patch) -> Result<()> {
         let patch = kube::api::Patch::Json::<()>(patch.clone());
         let request = Request::new(&self.path).patch(&self.name, &PatchParams::default(), &patch);
         let changed = self.client.request::<Value>(made(request)?).await;
@@ -76,8 +76,31 @@ impl<'a> Pod<'a> {
         Ok(())
     }
 
+    /// Makes `pod`, which is called so; as the API server stores it.
+    pub(crate) async fn create(&self, pod: &Value) -> Result<Value> {
+        let request = Request::new(&self.path).create(&PostParams::default(), bytes(pod)?);
+        let stored = self.client.request::<Value>(made(request)?).await;
+        stored.with_context(|| format!("cannot make pod {}", self.called()))
+    }
+
+    /// Deletes it, if it is there, without a wait for its containers.
+    pub(crate) async fn delete(&self) -> Result<()> {
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        let request = Request::new(&self.path).delete(&self.name, &params);
+        match self.client.request_text(made(request)?).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Ok(()),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot delete pod {}", self.called()))
+            }
+        }
+    }
+
     /// What the API server would store of `pod`, which is made in its namespace, but not kept.
-    pub(super) async fn would_be(&self, pod: &Value) -> Result<Value> {
+    pub(crate) async fn would_be(&self, pod: &Value) -> Result<Value> {
         let params = PostParams {
             dry_run: true,
             ..PostParams::default()
@@ -88,7 +111,7 @@ impl<'a> Pod<'a> {
     }
 
     /// Lets it go, if it is still as it `was`; whether it does. Budgets for disruptions may forbid it.
-    pub(super) async fn evict(&self, was: &Value) -> Result<bool> {
+    pub(crate) async fn evict(&self, was: &Value) -> Result<bool> {
         let of = |key: &str| was.pointer(&format!("/metadata/{key}"));
         let eviction = json!({
             "apiVersion": "policy/v1",
@@ -112,7 +135,7 @@ impl<'a> Pod<'a> {
     }
 
     /// What its sidecar shows to Prometheus.
-    pub(super) async fn metrics(&self) -> Result<String> {
+    pub(crate) async fn metrics(&self) -> Result<String> {
         let path = format!("{}/{}:{ADMIN_PORT}/proxy/metrics", self.path, self.name);
         let request = HttpRequest::get(path).body(Vec::new());
         let request = request.context("cannot make a request")?;

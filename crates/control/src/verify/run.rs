@@ -1,0 +1,133 @@
+//! The steps.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use net::{ClientSettings, HttpClient};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::pod::{Standing, delivered, pod, sidecar, standing};
+use crate::cli::Verify;
+use crate::cluster::{ASK_EVERY, Pod, client};
+use crate::serve::stop_on_signals;
+
+/// Verifies each namespace, and says so on `out` as it goes.
+///
+/// # Errors
+/// If a pod gets no sidecar, does not run, or its line does not arrive.
+pub(crate) fn run(order: &Verify, out: &mut impl Write) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let stop = stop_on_signals()?;
+        let client = client().await?;
+        for namespace in &order.namespaces {
+            // of this moment, so of this run
+            let id = format!("{:x}", jiff::Timestamp::now().as_nanosecond());
+            let name = format!("emco-observer-verify-{id}");
+            let pod = Pod::new(&client, namespace, name.clone());
+            let done = stop
+                .run_until_cancelled(verify(&pod, &name, order, out))
+                .await;
+            // whatever has happened
+            let deleted = pod.delete().await;
+            done.ok_or_else(|| anyhow!("stopped"))??;
+            deleted?;
+            say(out, &format!("{namespace}: verified"))?;
+        }
+        Ok(())
+    })
+}
+
+async fn verify(pod: &Pod<'_>, name: &str, order: &Verify, out: &mut impl Write) -> Result<()> {
+    let made = self::pod(name, name, &order.image, &order.image_pull_secrets);
+    let stored = pod.create(&made).await?;
+    let called = pod.called();
+    let Some(status) = sidecar(&stored) else {
+        bail!(
+            "pod {called} got no sidecar: its namespace has no label emco-observer.io/inject=true, or no replica of the control plane is ready; emco-observer-control status says more"
+        );
+    };
+    say(
+        out,
+        &format!(
+            "{called}: made, with the {} sidecar {}, lines by {}",
+            status.kind, status.image, status.logs
+        ),
+    )?;
+    if status.logs == "none" {
+        bail!("the sidecar of pod {called} takes no lines: set injection.logs to auto");
+    }
+    runs(pod, order).await?;
+    say(out, &format!("{called}: runs"))?;
+    let whom = arrived(pod, name, order).await?;
+    say(out, &format!("{called}: its line has arrived, by {whom}"))
+}
+
+/// Waits until the line is written.
+async fn runs(pod: &Pod<'_>, order: &Verify) -> Result<()> {
+    let until = Instant::now() + order.timeout;
+    loop {
+        let seen = pod.get().await?.map(|pod| standing(&pod));
+        let why = match seen {
+            Some(Standing::Runs) => return Ok(()),
+            None | Some(Standing::Over) => bail!("somebody ended pod {}", pod.called()),
+            Some(Standing::Starts(why)) => why,
+        };
+        if Instant::now() >= until {
+            bail!("pod {} does not run: {why}", pod.called());
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+/// Waits until the line has arrived; returns who says so.
+async fn arrived(pod: &Pod<'_>, text: &str, order: &Verify) -> Result<String> {
+    let lab = order.lab.clone();
+    let lab = lab.map(|lab| HttpClient::new(lab, ClientSettings::default()));
+    let until = Instant::now() + order.timeout;
+    loop {
+        let asked = match &lab {
+            Some(lab) => found(lab, text).await,
+            None => pod.metrics().await.map(|text| {
+                let lanes = delivered(&text)?;
+                Some(format!("the sidecar's lane {}", lanes.join(" and ")))
+            }),
+        };
+        let why = match asked {
+            Ok(Some(whom)) => return Ok(whom),
+            Ok(None) => String::new(),
+            Err(error) => format!(": {error:#}"),
+        };
+        if Instant::now() >= until {
+            bail!(
+                "the line of pod {} has not arrived{why}; kubectl logs of the sidecar in a pod of EMCO say why",
+                pod.called()
+            );
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+/// Asks the embedded backend for the line.
+async fn found(lab: &HttpClient, text: &str) -> Result<Option<String>> {
+    let tail = format!("/api/v1/search?q={text}");
+    let sent = lab.send(Method::GET, &tail, HeaderMap::new(), Bytes::new());
+    let reply = sent.await.context("cannot ask the embedded backend")?;
+    if reply.status != StatusCode::OK {
+        bail!("the embedded backend answers {}", reply.status);
+    }
+    let found: Value =
+        serde_json::from_slice(&reply.body).context("the embedded backend answers no JSON")?;
+    let total = found.get("total").and_then(Value::as_u64);
+    Ok((total.unwrap_or(0) > 0).then(|| "the embedded backend's search".to_owned()))
+}
+
+fn say(out: &mut impl Write, text: &str) -> Result<()> {
+    let said = writeln!(out, "{text}").and_then(|()| out.flush());
+    said.context("cannot write to stdout")
+}
