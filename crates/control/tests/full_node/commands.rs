@@ -1,10 +1,12 @@
 //! The three commands, and what an operator has after them.
 
-use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-use testkit::peers::{Said, until};
+use serde_json::{Value, json};
+use testkit::peers::{Said, get, until};
 
 use super::trial::{LONG, OWN, Trial, chart, status};
 
@@ -65,6 +67,7 @@ fn three_commands_bring_records_and_one_takes_all_away() {
         });
     }
     let all = start.elapsed();
+    asks_the_hub(&trial);
     for command in [
         "get pods --namespace emco",
         "get pods --namespace emco-observer",
@@ -84,6 +87,55 @@ fn three_commands_bring_records_and_one_takes_all_away() {
     }
     assert!(first < PROMISED, "{first:?}");
     goes_away(&trial);
+}
+
+/// By the name of its Service, with TLS and with the token that kubelet put into the pod.
+fn asks_the_hub(trial: &Trial) {
+    let pod = trial.running("emco", "orchestrator");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = u64::try_from(now.as_micros()).unwrap();
+    let span = json!([{
+        "traceId": "0123456789abcdef0123456789abcdef", "id": "0123456789abcdef",
+        "name": "post /v2/projects/p/composite-apps/a/v1/deployment-intent-groups/d/instantiate",
+        "timestamp": now - 50_000, "duration": 40_000,
+        "localEndpoint": {"serviceName": "orchestrator.emco"},
+        "tags": {"otel.library.name": "orchestrator", "service.name": "orchestrator.emco"},
+    }]);
+    let taken = trial.node.in_pod(&status(&pod, OWN), || {
+        let mut stream = TcpStream::connect("127.0.0.1:9411").unwrap();
+        let text = span.to_string();
+        let length = text.len();
+        let head = format!(
+            "POST /api/v2/spans HTTP/1.0\r\nHost: zipkin\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(taken.contains(" 202 "), "{taken}");
+    let controls = format!(
+        "/api/v1/namespaces/{OWN}/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dcontrol"
+    );
+    until("the hub has answered", LONG, || {
+        let pods = trial.node.ask(&controls).object();
+        let pods = pods["items"].as_array().unwrap().clone();
+        let pages = pods.iter().filter_map(|pod| {
+            let address = pod["status"]["podIP"].as_str()?.parse().ok()?;
+            let page = get(SocketAddr::new(address, 9464), "/metrics")?;
+            Some(String::from_utf8_lossy(&page).into_owned())
+        });
+        let pages = pages.collect::<String>();
+        let mut lines = pages.lines();
+        let answered = lines.find(|line| {
+            line.starts_with("emco_observer_hub_requests_total")
+                && line.contains("outcome=\"served\"")
+                && !line.ends_with(" 0")
+        });
+        answered.map(|line| println!("{line}"))
+    });
 }
 
 fn goes_away(trial: &Trial) {

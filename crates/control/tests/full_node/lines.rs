@@ -18,10 +18,38 @@ const RATE: usize = 2500;
 fn every_line_arrives_once_over_rotations_ends_and_restarts() {
     let Some(trial) = Trial::start() else { return };
     trial.namespace("emco", true);
-    trial.install(&[]);
+    let label = [
+        ("emco-observer.io/inject", "true"),
+        ("pod-security.kubernetes.io/enforce", "restricted"),
+    ];
+    trial.node.namespace("strict", &label);
+    trial.install(&["namespaces={emco,strict}"]);
+    is_wrapped(&trial);
     is_rotated(&trial);
     ends_behind_the_service(&trial);
     dies_and_starts_again(&trial);
+}
+
+/// Where nobody may see the node's files, they come from a program in front of the service's own; and
+/// the runtime has them still.
+fn is_wrapped(trial: &Trial) {
+    let arguments = ["-lines", "20000", "-rate", "4000", "-last", "5"];
+    let pod = trial.strict_pod("strict", "ncm", &arguments);
+    let command = &pod["spec"]["containers"][0]["command"];
+    assert!(command.to_string().contains("wrap"), "{command}");
+    until("all lines are stored", LONG, || {
+        (trial.count("ncm") >= 20_000).then_some(())
+    });
+    // Of what was rotated, kubectl shows nothing.
+    let files = fs::read_dir(Node::logs(&pod).join("ncm")).unwrap();
+    let texts = files.map(|file| fs::read(file.unwrap().path()).unwrap_or_default());
+    let last = message("step", 19_999, "ncm");
+    let is_last = |text: &Vec<u8>| String::from_utf8_lossy(text).contains(&last);
+    let seen = texts.filter(is_last).count();
+    assert_eq!(seen, 1, "the runtime has the last line, too");
+    let delete = ["delete", "pod", "ncm", "--namespace=strict", "--wait"];
+    trial.node.kubectl(&delete).text();
+    all_are_there_once(trial, "ncm", 20_000);
 }
 
 /// Files are renamed, packed and deleted while they are read.
@@ -49,21 +77,21 @@ fn is_rotated(trial: &Trial) {
         "--wait",
     ];
     trial.node.kubectl(&delete).text();
-    let expected = |count: usize| {
-        let steps = (0..count).map(|number| message("step", number, "orchestrator"));
-        let last = (0..5).map(|number| message("farewell", number, "orchestrator"));
-        let each: BTreeMap<String, usize> = steps.chain(last).map(|line| (line, 1)).collect();
-        each
-    };
+    all_are_there_once(trial, "orchestrator", LINES);
+    println!("{LINES} lines in {took:.1?}, {} packed files", packed.len());
+}
+
+/// So many steps, and what it says when it is told to end.
+fn all_are_there_once(trial: &Trial, service: &str, count: usize) {
+    let steps = (0..count).map(|number| message("step", number, service));
+    let last = (0..5).map(|number| message("farewell", number, service));
+    let expected: BTreeMap<String, usize> = steps.chain(last).map(|line| (line, 1)).collect();
     let found = until("the last lines are stored", Duration::from_secs(20), || {
-        let found = trial.messages("orchestrator");
-        (found.len() >= LINES + 5).then_some(found)
+        let found = trial.messages(service);
+        (found.len() >= expected.len()).then_some(found)
     });
-    let (lost, twice) = compare(&found, &expected(LINES));
-    println!(
-        "{LINES} lines in {took:.1?}, {} packed files: {lost} lost, {twice} stored twice",
-        packed.len()
-    );
+    let (lost, twice) = compare(&found, &expected);
+    println!("{service}: {lost} lost, {twice} stored twice");
     assert_eq!((lost, twice), (0, 0));
 }
 

@@ -90,12 +90,27 @@ impl Trial {
 
     /// Makes a pod of a service that nobody makes again, and waits until it runs or has run.
     pub(crate) fn pod(&self, service: &str, restart: &str, arguments: &[&str]) -> Value {
-        self.make_map("emco", service);
+        let pod = deployment(service, arguments)["spec"]["template"].clone();
+        self.start_pod("emco", service, restart, pod)
+    }
+
+    /// The same, with all that the Pod Security level `restricted` asks for.
+    pub(crate) fn strict_pod(&self, namespace: &str, service: &str, arguments: &[&str]) -> Value {
         let mut pod = deployment(service, arguments)["spec"]["template"].clone();
+        pod["spec"]["containers"][0]["securityContext"] = json!({
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": true, "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        self.start_pod(namespace, service, "Always", pod)
+    }
+
+    fn start_pod(&self, namespace: &str, service: &str, restart: &str, mut pod: Value) -> Value {
+        self.make_map(namespace, service);
         pod["metadata"]["name"] = json!(service);
         pod["spec"]["restartPolicy"] = json!(restart);
-        let pods = "/api/v1/namespaces/emco/pods";
-        self.node.create(pods, &pod).object();
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        self.node.create(&pods, &pod).object();
         until(&format!("{service} starts"), LONG, || {
             let pod = self.node.ask(&format!("{pods}/{service}")).object();
             let has_started = !pod["status"]["phase"].as_str()?.eq("Pending");

@@ -22,6 +22,7 @@ mod names;
 mod network;
 mod parts;
 
+use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -175,6 +176,27 @@ impl Node {
         };
         let name = format!("{}_{}_{}", part("namespace"), part("name"), part("uid"));
         Path::new(leftovers::LOGS).join(name)
+    }
+
+    /// Does something where the containers of a pod are in the network: theirs is its 127.0.0.1.
+    ///
+    /// # Panics
+    /// If the container does not run, or `act` panics.
+    pub fn in_pod<T: Send>(&self, status: &Value, act: impl FnOnce() -> T + Send) -> T {
+        let id = status.get("containerID").and_then(Value::as_str);
+        let id = id.expect("a container").trim_start_matches("containerd://");
+        let said = self.ctr(&["tasks", "ls"]).output().expect("call ctr");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let mut tasks = said.lines().map(str::split_whitespace);
+        let process = tasks.find_map(|mut task| (task.next()? == id).then(|| task.next())?);
+        let network = format!("/proc/{}/ns/net", process.expect("it runs"));
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                network::enter(&File::open(network).expect("open the pod's network"));
+                act()
+            });
+            there.join().expect("what is done in a pod")
+        })
     }
 
     /// Kills the process of a container, as the kernel does that has no memory left.

@@ -52,8 +52,9 @@ impl Drop for Network {
     }
 }
 
+/// Goes where `space` is, with this thread.
 #[expect(clippy::expect_used, reason = "a test panics where it fails")]
-fn enter(space: &File) {
+pub(super) fn enter(space: &File) {
     move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))
         .expect("enter a network");
 }
