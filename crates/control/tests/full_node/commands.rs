@@ -78,6 +78,12 @@ fn three_commands_bring_records_and_one_takes_all_away() {
         let said = node.kubectl(&arguments);
         shown(&format!("kubectl {}", arguments.join(" ")), said);
     }
+    let test = ["test", OWN, "--logs", "--namespace", OWN];
+    let said = node.helm4(&test);
+    shown(
+        "helm test emco-observer --logs --namespace emco-observer",
+        said,
+    );
     println!(
         "from helm install: installed {installed:.1?}, first record {first:.1?}, \
          records of all {all:.1?}\n{transcript}"

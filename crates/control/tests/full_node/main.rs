@@ -18,3 +18,4 @@ mod commands;
 mod lines;
 mod trial;
 mod troubles;
+mod upgrades;
