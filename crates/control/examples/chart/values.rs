@@ -79,9 +79,9 @@ enum Backend {
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Certificates {
-    /// A Secret of yours, which may be empty, in which the replicas keep their authority and
-    /// certificate, instead of the release's. It stays when the release goes. E.g.
-    /// `emco-observer-certificates`.
+    /// An empty Secret of yours in which the replicas keep their authority and certificate, instead of
+    /// the release's. It stays when the release goes. One that others fill, such as cert-manager, is
+    /// refused. E.g. `emco-observer-certificates`.
     existing_secret: String,
 }
 

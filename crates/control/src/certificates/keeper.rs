@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::authority::Unusable;
 use super::chain::{Chain, Policy};
-use super::secret::{AUTHORITIES, decode, encode};
+use super::secret::{AUTHORITIES, decode, encode, is_foreign};
 use crate::cluster::{Cluster, Watch};
 use crate::metrics::Metrics;
 
@@ -79,6 +79,10 @@ enum Error {
         name: String,
         source: kube::Error,
     },
+    #[error(
+        "Secret {name} has a key and not that of an authority (ca.key), so it is somebody else's and left alone; name an empty Secret, or delete the data of this one"
+    )]
+    Foreign { name: String },
     #[error(transparent)]
     Certificate(#[from] Unusable),
     #[error(transparent)]
@@ -158,7 +162,8 @@ impl Keeper {
         read.map_err(api("reading the webhook configuration", name))
     }
 
-    /// The Secret, if there is one, and what it keeps; nothing of use is an empty chain.
+    /// The Secret, if there is one, and what it keeps; nothing of use is an empty chain. One that others
+    /// fill is never written: their key would be gone, and they would write again.
     async fn stored(&self) -> Result<(Option<Secret>, Chain), Error> {
         let name = &self.names.secret;
         let read = self.secrets().get_opt(name).await;
@@ -171,6 +176,10 @@ impl Keeper {
             Ok(chain) => chain,
             // charts make it empty, so that nobody needs the right to make any
             Err(_) if data.is_empty() => Chain::default(),
+            Err(_) if is_foreign(&data) => {
+                let name = name.clone();
+                return Err(Error::Foreign { name });
+            }
             Err(error) => {
                 let error = net::chain(&error);
                 tracing::warn!(name, error, "the Secret is of no use and is filled anew");

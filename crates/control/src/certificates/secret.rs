@@ -61,6 +61,13 @@ pub(super) fn decode(data: &BTreeMap<String, String>) -> Result<Chain, Unusable>
     })
 }
 
+/// Whether somebody else keeps a certificate there, as cert-manager does: [`encode`] writes no server's
+/// key without those of the authorities.
+pub(super) fn is_foreign(data: &BTreeMap<String, String>) -> bool {
+    let has = |name: &str| data.get(name).is_some_and(|text| !text.trim().is_empty());
+    has(KEY) && !has(AUTHORITY_KEYS)
+}
+
 /// The blocks of a PEM file.
 fn blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::serving::{LONG, OURS, Scene, bundle, create, orchestrator, scene};
+use super::watching::shown;
 
 const SECRET: &str = "emco-observer-certificates";
 const PAUSE: Duration = Duration::from_millis(20);
@@ -73,5 +74,45 @@ async fn a_secret_that_is_emptied_or_deleted_is_made_good_again() {
         .await
         .unwrap();
     made_good(&scene, &second).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_somebody_else_fills_is_left_alone() {
+    let Some((_folder, scene)) = scene(2, Certificates::default()).await else {
+        return;
+    };
+    scene.ready().await;
+    let first = bundle(&scene.client).await;
+    let data = json!({ "tls.crt": "dGhlaXJz", "tls.key": "dGhlaXJz", "ca.crt": "dGhlaXJz", "ca.key": null });
+    let params = PatchParams::default();
+    let theirs = secrets(&scene)
+        .patch(SECRET, &params, &Patch::Merge(json!({ "data": data })))
+        .await
+        .unwrap();
+    let refused = async {
+        for page in &scene.pages {
+            while !shown(*page, "/health").await.contains("somebody else's") {
+                sleep(PAUSE).await;
+            }
+        }
+    };
+    timeout(LONG, refused).await.expect("both say so");
+    // they go on with what they have
+    assert_eq!(in_a_row(&scene, CALLS).await, CALLS);
+    assert_eq!(bundle(&scene.client).await, first);
+    let now = secrets(&scene).get(SECRET).await.unwrap();
+    assert_eq!(now.data, theirs.data);
+    assert_eq!(
+        now.metadata.resource_version,
+        theirs.metadata.resource_version
+    );
+
+    let empty = Patch::Merge(json!({ "data": null }));
+    secrets(&scene)
+        .patch(SECRET, &params, &empty)
+        .await
+        .unwrap();
+    made_good(&scene, &first).await;
     scene.end().await;
 }

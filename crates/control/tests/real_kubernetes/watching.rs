@@ -370,9 +370,14 @@ async fn until(page: SocketAddr, good: impl Fn(&str) -> bool) {
 }
 
 async fn metrics(page: SocketAddr) -> String {
+    shown(page, "/metrics").await
+}
+
+/// What a replica answers.
+pub(super) async fn shown(page: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(page).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await.unwrap();
     String::from_utf8(text).unwrap()
