@@ -388,7 +388,11 @@ impl Sidecar {
 
     /// What it says about its health.
     pub(crate) async fn health(&self) -> serde_json::Value {
-        let (status, body) = http::get(self.admin, "/health").await.expect("it answers");
+        // nobody listens for a moment where mended settings take over
+        let (status, body) = until("it answers", async || {
+            http::get(self.admin, "/health").await
+        })
+        .await;
         assert_eq!(status, 200);
         serde_json::from_str(&body).unwrap()
     }
