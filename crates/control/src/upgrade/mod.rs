@@ -16,8 +16,8 @@
 //! | `run` | pods one after the other |
 //! | `place`, `restart` | another image for one, a restart of one |
 //!
-//! A sidecar that changes is away for a second or two: it finds its place in the logs again, and what
-//! EMCO could not send to it meanwhile is EMCO's to send again.
+//! A sidecar that changes is away for about ten seconds, as kubelets wait before they start a container
+//! again: it finds its place in the logs, and spans of that time are lost as in any restart.
 
 mod place;
 pub mod plan;
