@@ -183,6 +183,7 @@ mod tests {
             username: None,
             password_file: None,
             api_key_file: None,
+            token_file: None,
             request_timeout: None,
             tls: Tls::default(),
             compression: Compression::None,

@@ -233,6 +233,7 @@ fn elastic_settings(elastic: &settings::Elastic) -> Result<ElasticSettings> {
     settings.username.clone_from(&elastic.username);
     settings.password_file.clone_from(&elastic.password_file);
     settings.api_key_file.clone_from(&elastic.api_key_file);
+    settings.token_file.clone_from(&elastic.token_file);
     if let Some(limit) = elastic.request_timeout {
         settings.request_timeout_seconds = limit.as_secs();
     }
@@ -249,6 +250,7 @@ pub(crate) fn otlp_settings(otlp: &settings::Otlp) -> Result<OtlpSettings> {
         settings.request_timeout_seconds = limit.as_secs();
     }
     settings.tls = otlp.tls.clone().into();
+    settings.token_file.clone_from(&otlp.token_file);
     settings.compression = match otlp.compression {
         Compression::None => out_otlp::Compression::None,
         Compression::Gzip => out_otlp::Compression::Gzip,

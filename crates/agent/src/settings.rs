@@ -205,6 +205,10 @@ pub(crate) struct Elastic {
     /// File with an API key in its encoded form, instead of a user. E.g. `/etc/elastic/key`.
     #[garde(skip)]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// File with a bearer token, instead of a user; read again for every request. E.g.
+    /// `/var/run/secrets/emco-observer/token`.
+    #[garde(skip)]
+    pub(crate) token_file: Option<PathBuf>,
     /// Longest time of one request; then it is sent again. `60s` unless said.
     #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
     pub(crate) request_timeout: Option<Time>,
@@ -229,6 +233,10 @@ pub(crate) struct Otlp {
     /// Most spans of one request; `256` unless said.
     #[garde(range(min = 1, max = 16_384))]
     pub(crate) batch_spans: Option<usize>,
+    /// File with a bearer token, where the receiver wants one; read again for every request. E.g.
+    /// `/var/run/secrets/emco-observer/token`.
+    #[garde(skip)]
+    pub(crate) token_file: Option<PathBuf>,
     /// Longest time of one request; then it is sent again. `10s` unless said.
     #[garde(range(min = Time::seconds(1), max = Time::minutes(10)))]
     pub(crate) request_timeout: Option<Time>,

@@ -146,10 +146,6 @@ pub struct Verify {
     /// Secret with which it is fetched, in those namespaces; again for each more.
     #[arg(long = "image-pull-secret", value_name = "SECRET")]
     pub image_pull_secrets: Vec<String>,
-    /// The embedded backend, which is asked for the line. Without it the sidecar is asked whether a store
-    /// has taken it.
-    #[arg(long, value_name = "URL")]
-    pub lab: Option<net::Endpoint>,
     /// How long each step may take.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = settings::parse_duration)]
     pub timeout: Duration,

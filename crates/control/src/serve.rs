@@ -23,6 +23,7 @@ use telemetry::logs::Logs;
 use telemetry::side_table::SideTable;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Keeper, Names};
@@ -80,7 +81,8 @@ pub fn run(settings: Settings) -> Result<()> {
         let replica = Replica::from_environment()?;
         let config = Config::infer().await;
         let config = config.context("nothing says where the API server is")?;
-        serve(settings, replica, config, stop_on_signals()?).await
+        let stop = stop_when_left(settings.webhook.stop_delay)?;
+        serve(settings, replica, config, stop).await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     logs.flush();
@@ -186,6 +188,7 @@ fn names(settings: &Settings, replica: &Replica) -> Names {
     let namespace = &replica.namespace;
     let hub = settings.hub.iter().map(|hub| &hub.service);
     let services = std::iter::once(&settings.webhook.service).chain(hub);
+    let services = services.chain(&settings.certificates.more_services);
     Names {
         namespace: namespace.clone(),
         secret: settings.certificates.secret.clone(),
@@ -263,6 +266,27 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     let kind = http::HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// Cancelled by SIGINT at once, and by SIGTERM `delay` later.
+fn stop_when_left(delay: Duration) -> Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        let left = async {
+            terminate.recv().await;
+            tracing::info!(?delay, "going, once no API server asks any more");
+            sleep(delay).await;
+        };
+        tokio::select! {
+            () = left => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
 }
 
 /// Cancelled by SIGTERM and SIGINT.

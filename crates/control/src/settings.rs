@@ -102,6 +102,12 @@ pub struct Webhook {
     /// Name of the Service in our namespace through which the API server calls.
     #[garde(length(min = 1, max = 63))]
     pub service: String,
+    /// How long a replica answers on after SIGTERM: until every API server has heard that it goes, pods
+    /// that start would have no sidecar. Has to be less than the pod's grace period.
+    #[garde(skip)]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[serde(deserialize_with = "duration")]
+    pub stop_delay: Duration,
 }
 
 /// The hub, where sidecars tell each other which request acts on what.
@@ -132,6 +138,10 @@ pub struct Certificates {
     /// Name of the `ConfigMap` with the authority in every namespace with sidecars; made by us.
     #[garde(length(min = 1, max = 253))]
     pub authority_config_map: String,
+    /// Names of more Services in our namespace under which the certificate is shown, by servers that
+    /// mount the Secret. E.g. `emco-observer-lab`.
+    #[garde(inner(length(min = 1, max = 63)))]
+    pub more_services: Vec<String>,
     /// Age at which the authority gets its successor.
     #[garde(custom(at_least_certificate(&self.certificate_renewal)))]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
@@ -188,6 +198,7 @@ impl Default for Webhook {
             listen: everywhere(8443),
             configuration: "emco-observer".to_owned(),
             service: "emco-observer".to_owned(),
+            stop_delay: Duration::from_secs(5),
         }
     }
 }
@@ -208,6 +219,7 @@ impl Default for Certificates {
         Self {
             secret: "emco-observer-certificates".to_owned(),
             authority_config_map: "emco-observer-ca".to_owned(),
+            more_services: Vec::new(),
             authority_renewal: policy.authority_renewal,
             certificate_renewal: policy.certificate_renewal,
             settle: policy.settle,

@@ -1,14 +1,9 @@
 //! Who may say what.
 
-use std::fs::File;
 use std::future;
 use std::hint::black_box;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-
-/// Longest token that is read from a file, in bytes.
-const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
 /// What a peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,28 +73,16 @@ impl Credential {
         match self {
             Self::Nobody => false,
             Self::Anyone => true,
-            Self::File(path) => match read_token(path) {
-                Ok(expected) => token.is_some_and(|token| same(&expected, token)),
+            Self::File(path) => match net::secret::read(path) {
+                Ok(expected) => token.is_some_and(|token| same(expected.trim().as_bytes(), token)),
                 Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "the hub token cannot be read");
+                    let error = net::chain(&error);
+                    tracing::error!(error, "the hub token cannot be read");
                     false
                 }
             },
         }
     }
-}
-
-/// Reads a token without the white space around it; an empty file holds none.
-pub(crate) fn read_token(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut token = Vec::new();
-    File::open(path)?
-        .take(TOKEN_BYTES_MAX)
-        .read_to_end(&mut token)?;
-    let token = token.trim_ascii();
-    if token.is_empty() {
-        return Err(std::io::Error::other("the file holds no token"));
-    }
-    Ok(token.to_vec())
 }
 
 /// Compares in a time that depends on the lengths only.
@@ -113,6 +96,8 @@ fn same(expected: &[u8], token: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn file(content: &str) -> tempfile::NamedTempFile {

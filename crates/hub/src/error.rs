@@ -1,7 +1,5 @@
 //! What can go wrong, as sentences.
 
-use std::path::PathBuf;
-
 /// Why a hub or its client cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,14 +13,8 @@ pub enum Error {
         source: net::Error,
     },
     /// The file with the token cannot be read, or holds none.
-    #[error("reading the hub token from {}", path.display())]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("proving who we are to the hub")]
+    Token(#[source] net::Error),
     /// The exchange with a replica failed.
     #[error("talking to the hub")]
     Exchange(#[source] net::Error),
@@ -52,7 +44,7 @@ impl Error {
     /// A bounded name of the reason, for metrics.
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Address { .. } | Self::Token { .. } => "settings",
+            Self::Address { .. } | Self::Token(_) => "settings",
             Self::Exchange(source) => source.label(),
             Self::Hangs => "timeout",
             Self::Status { .. } => "status",

@@ -20,6 +20,7 @@
 //! | `server` | the HTTP handler, mountable |
 //! | `outbox`, `questions` | the client's memory; no socket, no clock |
 //! | `places` | which addresses the replicas have now |
+//! | `remote` | tokens that a hub elsewhere judges |
 //! | `client`, `replica`, `task` | the client's handle, sockets and loops |
 //!
 //! It deliberately does not know what facts are used for, Kubernetes, or where the gateway's log
@@ -53,6 +54,7 @@ mod metrics;
 mod outbox;
 mod places;
 mod questions;
+mod remote;
 mod replica;
 mod server;
 mod settings;
@@ -69,7 +71,8 @@ pub use engine::{Answer, Ask, Asked, Engine, WaitId};
 pub use error::Error;
 pub use metrics::{ClientMetrics, ServerMetrics};
 pub use questions::Learned;
-pub use server::{AccessSummary, HubServer};
+pub use remote::RemoteAuthority;
+pub use server::{AccessSummary, HubServer, bearer};
 pub use settings::{ClientSettings, EngineSettings};
 pub use store::{Claim, Statement, Told};
 pub use wire::VERSION;

@@ -12,7 +12,6 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::authority::read_token;
 use crate::error::Error;
 use crate::metrics::ClientMetrics;
 use crate::places::Place;
@@ -137,19 +136,10 @@ impl Replica {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        let Some(path) = &self.token_file else {
-            return Ok(headers);
-        };
-        let bad_token = |source| Error::Token {
-            path: path.clone(),
-            source,
-        };
-        let mut value = b"Bearer ".to_vec();
-        value.extend(read_token(path).map_err(bad_token)?);
-        let mut value = HeaderValue::from_bytes(&value)
-            .map_err(|error| bad_token(std::io::Error::other(error)))?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
+        if let Some(path) = &self.token_file {
+            let token = net::secret::bearer(path).map_err(Error::Token)?;
+            headers.insert(header::AUTHORIZATION, token);
+        }
         Ok(headers)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use model::fact::Fact;
@@ -198,7 +198,7 @@ impl HubServer {
             let post = "the hub's requests are posts".to_owned();
             return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, post));
         }
-        let role = self.role(bearer(&request)).await?;
+        let role = self.role(bearer(request.headers())).await?;
         if path == "access_log" && role != Role::Gateway {
             let only = "only the gateway's reporter may send access logs".to_owned();
             return Err(Refused(StatusCode::FORBIDDEN, only));
@@ -439,8 +439,9 @@ where
         })
 }
 
-fn bearer<B>(request: &Request<B>) -> Option<&[u8]> {
-    let value = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+/// The bearer token of a request's headers.
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked(7)?;
     scheme
         .eq_ignore_ascii_case(b"Bearer ")

@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Receive lines (Fluent forward, Elasticsearch bulk), keep them in SQLite, show who did what.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Play a recording of EMCO into log files, spans and access records, shifted to now.
     Replay(replay::Args),
     /// Make a small recording, with the truth about every line, from a seed.
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(*args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Generate(args) => generate::run(args).await,
     }

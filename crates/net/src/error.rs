@@ -50,6 +50,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file with a secret cannot be read, or what is in it cannot be used.
+    #[error("reading the secret in {}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// One of the two files that say who we are is not named.
     #[error("cert_file and key_file go together: set {missing} beside {path}")]
     TlsHalf {
@@ -124,6 +133,7 @@ impl Error {
             Self::TlsFile { .. } | Self::TlsHalf { .. } | Self::Identity { .. } | Self::NoRoots => {
                 "tls_files"
             }
+            Self::Secret { .. } => "secret_file",
             Self::Exchange { connect: false, .. } => "closed",
             Self::BodyTooLong { .. } => "body_too_long",
             Self::Body(_) => "body",

@@ -7,6 +7,7 @@
 //! | [`connect`] | a TCP or TLS connection with a time limit |
 //! | [`tls`] | the client's TLS configuration, read again when its files change |
 //! | [`client`] | an HTTP/1.1 client for one endpoint, with limits |
+//! | [`secret`] | tokens and passwords in files |
 //! | [`identity`] | the certificate that a server shows, replaced while it runs |
 //! | [`server`] | an HTTP/1.1 server with limits and an orderly end, with TLS or without |
 //! | [`transport`] | what lies between TCP and HTTP on a server's side |
@@ -30,6 +31,7 @@ pub mod connect;
 pub mod endpoint;
 mod error;
 pub mod identity;
+pub mod secret;
 pub mod server;
 pub mod tls;
 pub mod transport;

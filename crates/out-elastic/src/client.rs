@@ -1,22 +1,17 @@
 //! One bulk request: compressed and signed as the settings say, and what became of it.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Method, header};
-use net::{ClientSettings, HttpClient};
+use net::{ClientSettings, HttpClient, secret};
 use pipeline::output::{Answer, Batch, ItemOutcome};
 
 use crate::wire::{self, Verdict};
 use crate::{Compression, ElasticSettings, Error};
-
-/// No secret is longer than this, in bytes.
-const SECRET_BYTES_MAX: u64 = 4096;
 
 /// Sends bulk requests. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -93,24 +88,18 @@ impl Client {
     /// Secrets are read for every request: they are replaced while we run.
     fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
         let settings = &self.settings;
-        let (path, text) = match (
-            &settings.username,
-            &settings.password_file,
-            &settings.api_key_file,
-        ) {
-            (_, _, Some(path)) => (path, format!("ApiKey {}", secret(path)?)),
-            (Some(username), Some(path), None) => {
-                let login = STANDARD.encode(format!("{username}:{}", secret(path)?));
-                (path, format!("Basic {login}"))
-            }
-            _ => return Ok(None),
+        if let Some(path) = &settings.token_file {
+            return Ok(Some(secret::bearer(path)?));
+        }
+        if let Some(path) = &settings.api_key_file {
+            let key = secret::read(path)?;
+            return Ok(Some(secret::header(path, &format!("ApiKey {key}"))?));
+        }
+        let (Some(username), Some(path)) = (&settings.username, &settings.password_file) else {
+            return Ok(None);
         };
-        let mut value = HeaderValue::try_from(text).map_err(|_| Error::Secret {
-            path: path.clone(),
-            source: io::Error::new(io::ErrorKind::InvalidData, "it is no text"),
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        let login = STANDARD.encode(format!("{username}:{}", secret::read(path)?));
+        Ok(Some(secret::header(path, &format!("Basic {login}"))?))
     }
 }
 
@@ -134,18 +123,6 @@ fn too_large(items: usize, reason: &str) -> Answer {
             reason: reason.to_owned(),
         }])
     }
-}
-
-/// The content of a secret file without white space around it.
-fn secret(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|source| Error::Secret {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn compress(items: &[u8]) -> io::Result<Bytes> {

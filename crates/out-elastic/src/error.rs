@@ -1,6 +1,5 @@
 //! Why a bulk request came to nothing, in words for the operator and labels for metrics.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What went wrong between us and the server. Never holds a secret.
@@ -9,15 +8,6 @@ pub enum Error {
     /// The settings contradict themselves.
     #[error("settings of the elastic output: {0}")]
     Settings(&'static str),
-    /// A file with a secret cannot be read or used.
-    #[error("reading the secret in {path}")]
-    Secret {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
     /// The request could not be compressed.
     #[error("compressing a bulk request")]
     Compress(#[source] std::io::Error),
@@ -26,8 +16,8 @@ pub enum Error {
     Exchange(#[from] net::Error),
     /// The server does not know us, or does not let us write.
     #[error(
-        "the server answered {status} to a bulk request: check username, password_file or \
-         api_key_file and its privileges (create_doc, auto_configure); it said: {said}"
+        "the server answered {status} to a bulk request: check username, password_file, \
+         api_key_file or token_file and its privileges (create_doc, auto_configure); it said: {said}"
     )]
     Denied {
         /// 401 or 403.
@@ -95,7 +85,6 @@ impl Error {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Settings(_) => "settings",
-            Self::Secret { .. } => "secret_file",
             Self::Compress(_) => "compress",
             Self::Exchange(error) => error.label(),
             Self::Denied { status: 401, .. } => "http_401",

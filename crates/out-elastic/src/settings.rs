@@ -46,6 +46,9 @@ pub struct ElasticSettings {
     /// File with an API key in its encoded form, instead of a user.
     #[serde(default)]
     pub api_key_file: Option<PathBuf>,
+    /// File with a bearer token, instead of a user.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// How requests are compressed.
@@ -75,7 +78,18 @@ impl ElasticSettings {
             username: None,
             password_file: None,
             api_key_file: None,
+            token_file: None,
         }
+    }
+
+    /// In how many ways we would say who we are.
+    pub(crate) fn ways_to_prove(&self) -> usize {
+        let ways = [
+            self.username.is_some(),
+            self.api_key_file.is_some(),
+            self.token_file.is_some(),
+        ];
+        ways.into_iter().filter(|is_set| *is_set).count()
     }
 
     pub(crate) const fn connect_timeout(&self) -> Duration {

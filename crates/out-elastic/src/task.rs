@@ -35,8 +35,8 @@ impl Elastic {
             Some("in_flight_max is 0")
         } else if settings.username.is_some() != settings.password_file.is_some() {
             Some("username and password_file go together")
-        } else if settings.username.is_some() && settings.api_key_file.is_some() {
-            Some("username and api_key_file exclude each other")
+        } else if settings.ways_to_prove() > 1 {
+            Some("username, api_key_file and token_file exclude each other")
         } else if !is_index_name(&settings.index_prefix)
             || !is_index_name(&settings.request_index_prefix)
         {

@@ -354,11 +354,16 @@ async fn a_request_says_what_it_is_and_who_we_are() {
     let key = ElasticSettings {
         api_key_file: Some(secret.clone()),
         compression: Compression::Gzip,
+        ..settings.clone()
+    };
+    let token = ElasticSettings {
+        token_file: Some(secret.clone()),
         ..settings
     };
     for (settings, authorization) in [
         (basic, "authorization: Basic YWxpY2U6czNjcmV0"),
         (key, "authorization: ApiKey s3cret"),
+        (token, "authorization: Bearer s3cret"),
     ] {
         let mut lane = Lane::start(settings.clone());
         let sent = batch(&settings, 1, 0, &["m"]);

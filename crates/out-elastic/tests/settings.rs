@@ -56,6 +56,10 @@ fn contradictions_are_told() {
             format!("{endpoint}username: a\npassword_file: /p\napi_key_file: /k"),
             "exclude",
         ),
+        (
+            format!("{endpoint}token_file: /t\napi_key_file: /k"),
+            "exclude",
+        ),
     ] {
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
         let error = Elastic::new(read(&yaml).unwrap(), metrics).unwrap_err();

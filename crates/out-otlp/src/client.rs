@@ -7,6 +7,7 @@
 //! environment are not used.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -27,6 +28,7 @@ use crate::wire::{self, Judgement};
 pub(crate) struct Courier {
     http: net::HttpClient,
     compression: Compression,
+    token_file: Option<PathBuf>,
     metrics: Metrics,
     backoff: Backoff,
     outcome: Arc<Mutex<Option<Judgement>>>,
@@ -47,6 +49,7 @@ impl Courier {
         Self {
             http,
             compression: settings.compression,
+            token_file: settings.token_file.clone(),
             metrics,
             backoff: Backoff::default(),
             outcome: Arc::default(),
@@ -79,9 +82,12 @@ impl Courier {
     }
 
     async fn attempt(&self, body: &Bytes) -> Result<Judgement, Error> {
-        let mut headers = HeaderMap::with_capacity(2);
+        let mut headers = HeaderMap::with_capacity(4);
         let protobuf = HeaderValue::from_static("application/x-protobuf");
         headers.insert(header::CONTENT_TYPE, protobuf);
+        if let Some(path) = &self.token_file {
+            headers.insert(header::AUTHORIZATION, net::secret::bearer(path)?);
+        }
         let body = match self.compression {
             Compression::None => body.clone(),
             Compression::Gzip => {

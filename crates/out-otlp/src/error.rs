@@ -37,8 +37,16 @@ pub enum Error {
 
 impl Error {
     /// Names of reasons that are shown before they happen: what receivers answer.
-    pub(crate) const OF_SERVERS: [&'static str; 8] = [
-        "tls", "http_401", "http_403", "http_404", "http_429", "http_4xx", "http_503", "http_5xx",
+    pub(crate) const OF_SERVERS: [&'static str; 9] = [
+        "secret_file",
+        "tls",
+        "http_401",
+        "http_403",
+        "http_404",
+        "http_429",
+        "http_4xx",
+        "http_503",
+        "http_5xx",
     ];
 
     /// A bounded name of the reason, for metrics.
@@ -72,7 +80,7 @@ impl Error {
 
 const fn hint(status: u16) -> &'static str {
     match status {
-        401 | 403 => ": check what is in front of it",
+        401 | 403 => ": check token_file, or what is in front of it",
         404 | 405 | 300..=399 => ": is the url that of an OTLP receiver over HTTP?",
         429 | 503 => ": it has too much to do",
         _ => "",

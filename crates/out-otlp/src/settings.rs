@@ -1,5 +1,6 @@
 //! What an operator may say about an OTLP destination.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use net::{Endpoint, TlsSettings};
@@ -29,6 +30,9 @@ pub struct OtlpSettings {
     /// Whom to trust where the endpoint is `https`; the system's authorities by default.
     #[serde(default)]
     pub tls: TlsSettings,
+    /// File with the bearer token by which the receiver knows us; read again for every request.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
     /// How much of what is rarely looked at is exported.
     #[serde(default)]
     pub noise: NoiseSettings,
@@ -55,6 +59,7 @@ impl OtlpSettings {
             connect_timeout_seconds: connect_timeout_seconds(),
             request_timeout_seconds: request_timeout_seconds(),
             tls: TlsSettings::default(),
+            token_file: None,
             noise: NoiseSettings::default(),
         }
     }

@@ -135,6 +135,10 @@ fn refuse_taken(pod: Pod<'_>) -> Result<(), Reason> {
         if is_ours(name(container)) {
             return Err(taken("a container", container));
         }
+        let mut mounts = items(container.get("volumeMounts")).iter();
+        if let Some(mount) = mounts.find(|mount| is_ours(name(mount))) {
+            return Err(taken("a mount of", mount));
+        }
         let ports = items(container.get("ports")).iter();
         let mut ports = ports.filter_map(|port| port.get("containerPort")?.as_u64());
         let ours = |port: &u64| [ADMIN_PORT, SPANS_PORT].map(u64::from).contains(port);

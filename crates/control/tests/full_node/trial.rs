@@ -1,24 +1,29 @@
 //! A node with the chart on it, and what tests ask of both.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::peers::{Node, encoded, get, is_true, until};
+use testkit::peers::{Node, Process, encoded, get, is_true, until};
 
 /// Whatever is waited for is there before.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// Where the release is, and its name.
 pub(crate) const OWN: &str = "emco-observer";
 const PAGE: usize = 1000;
+/// Where `kubectl port-forward` listens.
+const PAGE_PORT: u16 = 9299;
 
 /// A node and what it keeps.
 pub(crate) struct Trial {
+    /// `kubectl port-forward` to the embedded backend.
+    forward: RefCell<Option<Process>>,
     pub(crate) node: Node,
     // Taken away after the node.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Trial {
@@ -32,8 +37,9 @@ impl Trial {
         };
         let node = Node::start(folder.path(), &images)?;
         Some(Self {
+            forward: RefCell::default(),
             node,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -58,10 +64,9 @@ impl Trial {
 
     /// Waits until the API server asks the webhook: it hears of a new one a moment after the webhook
     /// is ready, and pods that are made meanwhile have no sidecar.
-    fn is_asked(&self) {
+    pub(crate) fn is_asked(&self) {
         let start = Instant::now();
-        let mut pod = deployment("orchestrator", &[])["spec"]["template"].clone();
-        pod["metadata"]["name"] = json!("tried");
+        let pod = tried("tried");
         until("the webhook is asked", LONG, || {
             let pods = "/api/v1/namespaces/emco/pods?dryRun=All";
             let tried = self.node.create(pods, &pod).object();
@@ -149,12 +154,26 @@ impl Trial {
         )
     }
 
-    /// Where the embedded backend listens.
+    /// Where the embedded backend's page is seen, as an operator sees it.
     pub(crate) fn lab(&self) -> SocketAddr {
-        let path = format!("/api/v1/namespaces/{OWN}/services/{OWN}-lab");
-        let service = self.node.ask(&path).object();
-        let address = service["spec"]["clusterIP"].as_str().unwrap();
-        SocketAddr::new(address.parse().unwrap(), 9200)
+        let page = SocketAddr::from((Ipv4Addr::LOCALHOST, PAGE_PORT));
+        let is_seen = || get(page, "/health").is_some();
+        if !is_seen() {
+            // its pod is another one now
+            self.forward.borrow_mut().take();
+            let path = format!("/apis/apps/v1/namespaces/{OWN}/deployments/{OWN}-lab");
+            until("the embedded backend is ready", LONG, || {
+                let lab = self.node.ask(&path).object();
+                (lab["status"]["readyReplicas"] == 1).then_some(())
+            });
+            let (target, ports) = (format!("deployment/{OWN}-lab"), format!("{PAGE_PORT}:9200"));
+            let arguments = ["port-forward", "--namespace", OWN, &target, &ports];
+            let mut command = self.node.kubectl_command(&arguments);
+            let log = self.folder.path().join("port-forward.log");
+            let forward = Process::start(&mut command, &log, is_seen);
+            *self.forward.borrow_mut() = Some(forward);
+        }
+        page
     }
 
     /// How many documents of `service` the backend has.
@@ -197,6 +216,13 @@ pub(crate) fn status(pod: &Value, name: &str) -> Value {
         .filter_map(|list| pod["status"][list].as_array());
     let found = all.flatten().find(|status| status["name"] == name);
     found.cloned().unwrap_or_default()
+}
+
+/// The pod of a service as its Deployment makes it, to be tried.
+pub(crate) fn tried(name: &str) -> Value {
+    let mut pod = deployment("orchestrator", &[])["spec"]["template"].clone();
+    pod["metadata"]["name"] = json!(name);
+    pod
 }
 
 pub(crate) fn chart() -> PathBuf {

@@ -1,12 +1,16 @@
 //! Sidecars of pods that run get another image, and pods that need one a restart; EMCO's containers are
-//! not touched by the former.
+//! not touched by the former. The chart before this one becomes this one, while pods start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use super::trial::{OWN, Trial, chart, status};
+use testkit::peers::until;
+
+use super::trial::{LONG, OWN, Trial, chart, status, tried};
 
 const WRITES: [&str; 4] = ["-lines", "1000000", "-rate", "20"];
 const IMAGE: &str = "docker.io/library/emco-observer";
@@ -114,4 +118,79 @@ fn sidecar(pod: &Value) -> Value {
     let containers = pod["spec"]["initContainers"].as_array().unwrap();
     let found = containers.iter().find(|container| container["name"] == OWN);
     found.unwrap().clone()
+}
+
+/// What pods that start meanwhile have got.
+#[derive(Debug, Default)]
+struct Started {
+    with: u32,
+    without: u32,
+}
+
+#[test]
+fn no_pod_goes_without_while_the_chart_before_is_upgraded() {
+    let Some(trial) = Trial::start() else { return };
+    let node = &trial.node;
+    trial.namespace("emco", true);
+    let before = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let before = before.join("tests/fixtures/charts/emco-observer-0.0.9.tgz");
+    let release = |verb: &str, chart: &Path| {
+        let release = [verb, OWN, chart.to_str().unwrap(), "--namespace", OWN];
+        let values = ["--create-namespace", "--wait", "--set", "backend=embedded"];
+        let values = if verb == "install" {
+            &values[..]
+        } else {
+            &values[1..]
+        };
+        node.helm3(&[&release[..], values].concat()).text();
+    };
+    release("install", &before);
+    trial.is_asked();
+    trial.make_service("emco", "clm", &WRITES);
+    let pod = trial.running("emco", "clm");
+    let secret = format!("/api/v1/namespaces/{OWN}/secrets/{OWN}-control-certificates");
+    let authority = node.ask(&secret).object()["data"]["ca.crt"].clone();
+
+    let is_over = AtomicBool::new(false);
+    let started = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            let mut started = Started::default();
+            while !is_over.load(Ordering::Relaxed) {
+                let pods = "/api/v1/namespaces/emco/pods?dryRun=All";
+                let tried = node.create(pods, &tried("tried")).object();
+                if tried["spec"]["initContainers"].is_null() {
+                    started.without += 1;
+                } else {
+                    started.with += 1;
+                }
+            }
+            started
+        });
+        release("upgrade", &chart());
+        let controls = format!(
+            "/api/v1/namespaces/{OWN}/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dcontrol"
+        );
+        until("the replicas before are gone", LONG, || {
+            let pods = node.ask(&controls).object();
+            (pods["items"].as_array()?.len() == 2).then_some(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        starting.join().unwrap()
+    });
+    println!("pods that started during the upgrade: {started:?}");
+    assert_eq!(started.without, 0, "{started:?}");
+    assert!(started.with >= 20, "{started:?}");
+    assert_eq!(node.ask(&secret).object()["data"]["ca.crt"], authority);
+
+    // the sidecar before it, as it is, sends to where lines go now: over TLS, with its token
+    let begun = Instant::now();
+    until("lines of the sidecar before arrive", LONG, || {
+        (trial.count("clm") > 0).then_some(())
+    });
+    println!("its new address is taken up after {:.0?}", begun.elapsed());
+    let now = trial.running("emco", "clm");
+    for name in ["clm", OWN] {
+        let id = |pod: &Value| status(pod, name)["containerID"].clone();
+        assert_eq!(id(&now), id(&pod), "{name} is the same container");
+    }
 }

@@ -139,6 +139,9 @@ fn names_and_ports_of_others_are_not_taken() {
             "{reason:?}"
         );
     }
+    let mounts = json!([{ "name": "emco-observer-own", "mountPath": "/own" }]);
+    let reason = changed(|pod| pod["spec"]["containers"][0]["volumeMounts"] = mounts);
+    assert!(reason.to_string().contains("a mount of emco-observer-own"));
     for port in [9464, 9411] {
         let ports = json!([{ "containerPort": 80 }, { "containerPort": port }]);
         let reason = changed(|pod| pod["spec"]["containers"][0]["ports"] = ports);

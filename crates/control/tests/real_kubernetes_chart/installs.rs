@@ -65,7 +65,7 @@ fn installed_upgraded_and_gone(helm: Helm) {
     let notes = release.call(&["install"], &[]).text();
     for part in [
         "kubectl rollout restart deployment --namespace emco\n",
-        "knows neither TLS nor passwords",
+        "kubectl port-forward deployment/emco-observer-lab 9200",
     ] {
         assert!(notes.contains(part), "{notes}");
     }

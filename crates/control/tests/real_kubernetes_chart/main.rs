@@ -10,6 +10,7 @@
 mod installs;
 mod renders;
 mod serves;
+mod upgrades;
 
 use std::path::{Path, PathBuf};
 

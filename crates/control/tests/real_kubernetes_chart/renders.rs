@@ -201,18 +201,18 @@ fn what_is_not_meant_is_refused() {
                 assert!(!said.success && text.contains(about), "{value}: {text}");
             }
         }
-        let said = helm(
-            &cluster,
-            &[
-                "template",
-                chart,
-                "--set",
-                "serviceAccount.create=false",
-                "--set-string",
-                DESTINATION,
-            ],
-        );
-        assert!(said.errors.contains("serviceAccount.name"), "{said:?}");
+        // what only templates know; `helm lint` takes it for a hint
+        for (values, about) in [
+            ("serviceAccount.create=false", "serviceAccount.name"),
+            ("backend=embedded,hub.enabled=false", "hub.enabled=true"),
+        ] {
+            let template = ["template", chart, "--set", values];
+            let said = helm(
+                &cluster,
+                &[&template[..], &["--set-string", DESTINATION]].concat(),
+            );
+            assert!(!said.success && said.errors.contains(about), "{said:?}");
+        }
     }
 }
 

@@ -14,19 +14,19 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use net::{ClientSettings, Endpoint, HttpClient, TlsSettings};
+use net::{ClientSettings, Endpoint, HttpClient, Reply, TlsSettings};
 use serde_json::{Value, json};
 use testkit::peers::{Kubernetes, free_ports, get, until};
 use tokio_util::sync::CancellationToken;
 
 use super::{DESTINATION, HELMS, Helm, chart};
 
-const OURS: &str = "observer";
+pub(crate) const OURS: &str = "observer";
 /// Everything that is waited for is there long before.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// Runs the control plane as the chart's Deployment would, until the returned token is cancelled.
-fn run(server: &Kubernetes) -> Running {
+pub(crate) fn run(server: &Kubernetes) -> Running {
     let map = server.ask("/api/v1/namespaces/observer/configmaps/emco-observer-control");
     let settings = map.object()["data"]["config.yaml"]
         .as_str()
@@ -44,7 +44,9 @@ fn run(server: &Kubernetes) -> Running {
     settings.webhook.listen = SocketAddr::new(address, 443);
     let [admin, hub] = free_ports();
     settings.admin.listen = admin;
-    settings.hub.as_mut().expect("a hub").listen = hub;
+    if let Some(said) = &mut settings.hub {
+        said.listen = hub;
+    }
     let kubeconfig = server.kubeconfig_of(OURS, "emco-observer-control");
     let stop = CancellationToken::new();
     let stopped = stop.clone();
@@ -73,7 +75,7 @@ fn run(server: &Kubernetes) -> Running {
 }
 
 /// A control plane.
-struct Running {
+pub(crate) struct Running {
     stop: CancellationToken,
     /// Where it says what is wrong.
     admin: SocketAddr,
@@ -83,8 +85,14 @@ struct Running {
 }
 
 impl Running {
+    /// Ends it.
+    pub(crate) fn end(self) {
+        self.stop.cancel();
+        self.thread.join().unwrap();
+    }
+
     /// What the hub answers a sidecar in `pod` that has the file of the chart, and what was projected.
-    fn asked_by(&self, server: &Kubernetes, pod: &Value, authority: &str) -> StatusCode {
+    pub(crate) fn asked_by(&self, server: &Kubernetes, pod: &Value, authority: &str) -> StatusCode {
         let map = server.ask("/api/v1/namespaces/emco/configmaps/emco-observer");
         let file = map.object()["data"]["config.yaml"]
             .as_str()
@@ -96,34 +104,55 @@ impl Running {
             .unwrap()
             .parse()
             .unwrap();
+        let token = server.issue_token("emco", "default", AUDIENCE, Some(pod));
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        let ask = Bytes::from_static(br#"{"version":1}"#);
+        let reply = self.exchange(named.host(), authority, "/v1/ask", headers, ask);
+        reply.unwrap().status
+    }
+
+    /// Asks the hub, who has to be `name` to whoever trusts `authority`.
+    fn exchange(
+        &self,
+        name: &str,
+        authority: &str,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, net::Error> {
         let folder = tempfile::tempdir().unwrap();
-        let ca_file = file["hub"]["tls"]["ca_file"].as_str().unwrap();
-        let ca_file = folder.path().join(Path::new(ca_file).file_name().unwrap());
+        let ca_file = folder.path().join("ca.crt");
         std::fs::write(&ca_file, authority).unwrap();
         let settings = ClientSettings {
             tls: TlsSettings {
                 ca_file: Some(ca_file),
-                server_name: Some(named.host().to_owned()),
+                server_name: Some(name.to_owned()),
                 ..TlsSettings::default()
             },
             ..ClientSettings::default()
         };
-        let token = server.issue_token("emco", "default", AUDIENCE, Some(pod));
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         let address = format!("https://{}", self.hub).parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build().unwrap();
         runtime.block_on(async {
             let client = HttpClient::new(address, settings);
-            let ask = Bytes::from_static(br#"{"version":1}"#);
-            let reply = client.send(Method::POST, "/v1/ask", headers, ask).await;
-            reply.unwrap().status
+            client.send(Method::POST, path, headers, body).await
         })
+    }
+
+    /// Whether the certificate is that of `name`.
+    pub(crate) fn is_called(&self, name: &str, authority: &str) -> bool {
+        let asked = self.exchange(name, authority, "/health", HeaderMap::new(), Bytes::new());
+        match asked {
+            Ok(_) => true,
+            Err(net::Error::Tls { .. }) => false,
+            Err(error) => panic!("{}", net::chain(&error)),
+        }
     }
 }
 
-fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({
         "metadata": { "name": name, "labels": { "app": "orchestrator", "release": "emco" } },
         "spec": { "containers": [{
@@ -134,7 +163,7 @@ fn pod(name: &str) -> Value {
     })
 }
 
-fn has_sidecar(pod: &Value) -> bool {
+pub(crate) fn has_sidecar(pod: &Value) -> bool {
     pod.pointer("/metadata/annotations/emco-observer.io~1status")
         .is_some()
 }
@@ -183,8 +212,7 @@ fn what_is_installed_injects_with_the_rights_it_has() {
         goes_on_without_its_secret(&server, helm, &replica);
 
         // pods start whatever becomes of us
-        replica.stop.cancel();
-        replica.thread.join().unwrap();
+        replica.end();
         let bare = server.create(pods, &pod("bare")).object();
         assert!(!has_sidecar(&bare));
         helm(

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) forward_heartbeats: IntCounter,
     /// Forward connections closed for what they sent, by reason.
     pub(crate) forward_errors: IntCounterVec,
+    /// Requests of sidecars that were turned away, by reason.
+    pub(crate) ingest_refusals: IntCounterVec,
     /// Bulk requests, by outcome.
     pub(crate) bulk_requests: IntCounterVec,
     spans: IntCounterVec,
@@ -75,6 +77,11 @@ impl Metrics {
             forward_errors: vector(
                 "emco_observer_lab_forward_errors_total",
                 "Forward connections closed for what they sent, by reason.",
+                &["reason"],
+            )?,
+            ingest_refusals: vector(
+                "emco_observer_lab_ingest_refusals_total",
+                "Requests at the sidecars' address that were turned away, by reason.",
                 &["reason"],
             )?,
             bulk_requests: vector(

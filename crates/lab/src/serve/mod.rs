@@ -8,6 +8,9 @@
 //! /metrics ◀── scrape: requests, errors, durations of each service ─▶ store ─▶ page
 //! /v1/… ───▶ hub (in memory): what pods tell each other
 //! ```
+//!
+//! Sidecars on other machines use [`ingest`]: TLS, tokens, and nothing but what they send.
+//!
 //! It deliberately knows nothing of how a sidecar works: it is a Fluent forward receiver and a small
 //! Elasticsearch to whoever speaks these protocols.
 
@@ -16,6 +19,7 @@ mod elastic;
 mod facts;
 mod forward;
 mod http;
+mod ingest;
 mod metrics;
 mod page;
 mod scrape;
@@ -35,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::forward::Forward;
 use self::http::App;
+use self::ingest::Ingest;
 use self::metrics::Metrics;
 use self::scrape::{Scrapes, Target};
 use self::store::Store;
@@ -79,6 +84,8 @@ pub(crate) struct Args {
     /// Where the Fluent forward receiver listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:24224")]
     listen_forward: SocketAddr,
+    #[command(flatten)]
+    ingest: ingest::IngestArgs,
     /// Sidecar whose metrics are asked for, e.g. `rsync=127.0.0.1:9464`; may be given many times.
     #[arg(long, value_name = "NAME=ADDRESS")]
     scrape: Vec<Target>,
@@ -136,10 +143,15 @@ async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
         connections_max: HTTP_CONNECTIONS_MAX,
         ..net::ServerSettings::default()
     };
-    let server = net::Server::bind(args.listen_http, settings).await?;
+    let server = net::Server::bind(args.listen_http, settings.clone()).await?;
+    let ingest = Ingest::bind(&args.ingest, settings).await?;
     let (http, forward_at) = (server.local_addr()?, forward.local_addr()?);
+    let ingest_at = ingest.as_ref().map(Ingest::local_addr).transpose()?;
     if let Some(path) = &args.port_file {
-        write_port_file(path, http, forward_at)?;
+        write_port_file(path, http, forward_at, ingest_at)?;
+    }
+    if let Some(address) = ingest_at {
+        tracing::info!(%address, "sidecars send here, over TLS and by token");
     }
     tracing::info!(page = %format!("http://{http}/"), forward = %forward_at, data = %args.data.display(), "serving");
     let scrapes = Arc::new(Scrapes::default());
@@ -161,9 +173,18 @@ async fn serve(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
         forward: forward_at,
         started: Instant::now(),
     });
+    let taken_in = {
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        async move {
+            if let Some(ingest) = ingest {
+                ingest.serve(app, stop).await;
+            }
+        }
+    };
     let handler = move |request| Arc::clone(&app).handle(request);
     tokio::join!(
         server.serve(handler, stop.clone()),
+        taken_in,
         forward.serve(stop),
         scraping
     );
@@ -211,12 +232,20 @@ fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// Whole or not at all: whoever waits for the file never reads half of it.
-fn write_port_file(path: &Path, http: SocketAddr, forward: SocketAddr) -> anyhow::Result<()> {
-    let text = serde_json::json!({
+fn write_port_file(
+    path: &Path,
+    http: SocketAddr,
+    forward: SocketAddr,
+    ingest: Option<SocketAddr>,
+) -> anyhow::Result<()> {
+    let mut text = serde_json::json!({
         "http": http.to_string(),
         "forward": forward.to_string(),
         "page": format!("http://{http}/"),
     });
+    if let (Some(ingest), Some(text)) = (ingest, text.as_object_mut()) {
+        text.insert("ingest".to_owned(), ingest.to_string().into());
+    }
     let draft = path.with_extension("draft");
     std::fs::write(&draft, format!("{text}\n"))
         .and_then(|()| std::fs::rename(&draft, path))

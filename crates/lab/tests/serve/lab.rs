@@ -17,6 +17,8 @@ pub(crate) struct Lab {
     process: Child,
     pub(crate) http: String,
     pub(crate) forward: String,
+    /// Where sidecars of other machines send to, if anywhere.
+    pub(crate) ingest: Option<String>,
 }
 
 /// An answer over HTTP.
@@ -34,9 +36,14 @@ impl Lab {
 
     /// The same with more arguments.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data, arguments)
+    }
+
+    /// The same at another address.
+    pub(crate) fn start_at(http: &str, data: &Path, arguments: &[&str]) -> Self {
         let ports = data.join("ports.json");
         let mut process = Command::new(env!("CARGO_BIN_EXE_emco-lab"))
-            .args(["serve", "--listen-http", "127.0.0.1:0"])
+            .args(["serve", "--listen-http", http])
             .args(["--listen-forward", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--port-file")
@@ -58,6 +65,7 @@ impl Lab {
             process,
             http: ports["http"].as_str().unwrap().to_owned(),
             forward: ports["forward"].as_str().unwrap().to_owned(),
+            ingest: ports["ingest"].as_str().map(str::to_owned),
         }
     }
 

@@ -6,6 +6,8 @@ mod bulk;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
+mod ingest;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod page;

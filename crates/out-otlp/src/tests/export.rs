@@ -247,3 +247,29 @@ async fn more_services_than_exporters_are_served_all_the_same() {
     assert_eq!(metrics.exported.get(), 11);
     assert_eq!(exporter.known(), 8);
 }
+
+#[tokio::test]
+async fn the_token_of_this_moment_goes_with_each_request() {
+    let receiver = Receiver::start(vec![(401, Bytes::new())]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "first\n").unwrap();
+    let (mut exporter, metrics) = receiver.exporter(|settings| {
+        settings.token_file = Some(file.path().to_owned());
+    });
+    let seen = Arc::clone(&receiver.seen);
+    let replaced = async {
+        while seen.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        std::fs::write(file.path(), "second\n").unwrap();
+    };
+    let (outcome, ()) = tokio::join!(exporter.export(batch("orchestrator.emco", 1)), replaced);
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    let seen = receiver.seen.lock().unwrap();
+    let tokens: Vec<_> = seen
+        .iter()
+        .map(|(_, headers, _)| &headers["authorization"])
+        .collect();
+    assert_eq!(tokens, ["Bearer first", "Bearer second"]);
+    assert_eq!(metrics.failures.with_label_values(&["http_401"]).get(), 1);
+}

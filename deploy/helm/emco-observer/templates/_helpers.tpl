@@ -131,6 +131,9 @@ webhook:
 certificates:
   secret: {{ include "emco-observer.certificates" . }}
   authority_config_map: emco-observer-ca
+  {{- if eq .Values.backend "embedded" }}
+  more_services: [{{ include "emco-observer.lab" . }}]
+  {{- end }}
 {{- if .Values.hub.enabled }}
 hub:
   listen: 0.0.0.0:8444
@@ -148,16 +151,22 @@ watchdog:
 {{/* The file of the sidecars: what the release knows, and over it what the operator says. */}}
 {{- define "emco-observer.sidecarConfig" -}}
 {{- $config := dict -}}
+{{- $tls := dict "ca_file" "/var/run/secrets/emco-observer/ca.crt" -}}
+{{- $token := "/var/run/secrets/emco-observer/token" -}}
 {{- if .Values.hub.enabled -}}
 {{- $address := printf "https://%s.%s.svc:8444" (include "emco-observer.hub" .) .Release.Namespace -}}
 {{- $_ := set $config "hub" (dict
       "addresses" (list $address)
-      "tls" (dict "ca_file" "/var/run/secrets/emco-observer/ca.crt")
-      "token_file" "/var/run/secrets/emco-observer/token") -}}
+      "tls" $tls
+      "token_file" $token) -}}
 {{- end -}}
 {{- if eq .Values.backend "embedded" -}}
-{{- $lab := printf "http://%s.%s.svc:9200" (include "emco-observer.lab" .) .Release.Namespace -}}
-{{- $_ := set $config "lanes" (dict "elastic" (dict "url" $lab) "otlp" (dict "url" $lab)) -}}
+{{- if not .Values.hub.enabled -}}
+{{- fail "backend=embedded needs hub.enabled=true: the hub knows the tokens by which sidecars send to it" -}}
+{{- end -}}
+{{- $url := printf "https://%s.%s.svc:9200" (include "emco-observer.lab" .) .Release.Namespace -}}
+{{- $lab := dict "url" $url "tls" $tls "token_file" $token -}}
+{{- $_ := set $config "lanes" (dict "elastic" $lab "otlp" (deepCopy $lab)) -}}
 {{- end -}}
 {{- $config = mergeOverwrite $config (deepCopy .Values.sidecar.config) -}}
 {{- $lanes := dig "lanes" (dict) $config -}}

@@ -323,6 +323,14 @@ impl Kubernetes {
         self.call("kubectl", arguments, input)
     }
 
+    /// kubectl with `arguments`, not started: for what runs until it is ended, such as `port-forward`.
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let kubectl = Command::new(self.tools.join("kubectl"));
+        let mut command = tools::at_home(kubectl, &self.folder, &self.kubeconfig());
+        command.args(arguments);
+        command
+    }
+
     /// Calls Helm 3.
     ///
     /// # Panics

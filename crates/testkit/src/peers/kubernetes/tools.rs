@@ -46,15 +46,10 @@ pub(super) fn call(
     let mut given = tempfile(home);
     given.write_all(input.as_bytes()).expect("write the input");
     given.rewind().expect("begin with the input");
-    let output = Command::new("timeout")
+    let output = at_home(Command::new("timeout"), home, kubeconfig)
         .arg(CALL_BOUND.as_secs().to_string())
         .arg(program)
         .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
-        .env("HOME", home)
-        .env("HELM_CACHE_HOME", home.join("helm/cache"))
-        .env("HELM_CONFIG_HOME", home.join("helm/config"))
-        .env("HELM_DATA_HOME", home.join("helm/data"))
         .stdin(Stdio::from(given))
         .output()
         .expect("call a program");
@@ -64,6 +59,17 @@ pub(super) fn call(
         output: text(output.stdout),
         errors: text(output.stderr),
     }
+}
+
+/// Where a program finds the cluster and keeps what it remembers.
+pub(super) fn at_home(mut command: Command, home: &Path, kubeconfig: &Path) -> Command {
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .env("HOME", home)
+        .env("HELM_CACHE_HOME", home.join("helm/cache"))
+        .env("HELM_CONFIG_HOME", home.join("helm/config"))
+        .env("HELM_DATA_HOME", home.join("helm/data"));
+    command
 }
 
 /// A file without a name.
