@@ -21,14 +21,13 @@ use telemetry::exposition::{Format, render_as};
 use telemetry::health::Health;
 use telemetry::logs::Logs;
 use telemetry::side_table::SideTable;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::{Keeper, Names};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
+use crate::process::{block_on, stop_after};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 use crate::watchdog::Watchdog;
@@ -73,18 +72,13 @@ impl Replica {
 /// If it cannot begin: an address that is taken, or nothing that says where the API server is.
 pub fn run(settings: Settings) -> Result<()> {
     let logs = Logs::install(&settings.log_level).context("cannot set up our own log")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(async {
+    let result = block_on(async {
         let replica = Replica::from_environment()?;
         let config = Config::infer().await;
         let config = config.context("nothing says where the API server is")?;
-        let stop = stop_when_left(settings.webhook.stop_delay)?;
+        let stop = stop_after(settings.webhook.stop_delay)?;
         serve(settings, replica, config, stop).await
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
     logs.flush();
     result
 }
@@ -266,41 +260,4 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     let kind = http::HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
-}
-
-/// Cancelled by SIGINT at once, and by SIGTERM `delay` later.
-fn stop_when_left(delay: Duration) -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        let left = async {
-            terminate.recv().await;
-            tracing::info!(?delay, "going, once no API server asks any more");
-            sleep(delay).await;
-        };
-        tokio::select! {
-            () = left => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
-}
-
-/// Cancelled by SIGTERM and SIGINT.
-pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
 }

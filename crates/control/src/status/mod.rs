@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::cluster::client;
 use crate::inject::Settings;
+use crate::process::block_on;
 use crate::watchdog::{PodReport, Standing};
 
 /// What is asked for.
@@ -71,10 +72,7 @@ impl Answer {
 /// # Errors
 /// If it cannot be asked.
 pub(crate) fn run(question: &Question) -> Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async {
+    block_on(async {
         let client = client().await?;
         let (pods, unread) = ask::ask(&client, question).await?;
         Ok(Answer::new(pods, unread))

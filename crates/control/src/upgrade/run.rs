@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use kube::Client;
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use super::plan::{Step, plan};
 use super::restart::{Restarted, restart};
 use crate::cluster::{Pod, client, namespaces, versions};
 use crate::inject::{Renewal, Surroundings};
+use crate::process::{block_on, say};
 use crate::watchdog::{Wanted, each_pod};
 
 /// What became of pods.
@@ -29,10 +30,7 @@ struct Counts {
 /// If the API server cannot be asked or does not let us, if a new sidecar does not run, or if a pod
 /// that was restarted has no successor that is ready.
 pub(crate) fn run(order: &Order, out: &mut impl Write) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async {
+    block_on(async {
         let client = client().await?;
         all(&client, order, out).await
     })
@@ -153,10 +151,4 @@ fn said<T>(done: Result<T>, out: &mut impl Write) -> Result<T> {
         say(out, "\n")?;
     }
     done
-}
-
-/// Each word as it is known: waiting takes minutes.
-fn say(out: &mut impl Write, text: &str) -> Result<()> {
-    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    said.context("cannot write to stdout")
 }

@@ -1,11 +1,11 @@
 //! What runs in the pod of `verify`: one line in the form of EMCO's services, then nothing.
 
-use std::io::Write as _;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
-use crate::serve::stop_on_signals;
+use crate::process::{self, block_on, stop_after};
 
 /// Writes `text` as a line and waits for SIGTERM.
 ///
@@ -18,15 +18,9 @@ pub(crate) fn say(text: &str) -> Result<()> {
         "msg": text,
         "time": jiff::Timestamp::now().to_string(),
     });
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .context("cannot write to stdout")?;
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async {
-        stop_on_signals()?.cancelled().await;
+    process::say(&mut std::io::stdout(), &format!("{line}\n"))?;
+    block_on(async {
+        stop_after(Duration::ZERO)?.cancelled().await;
         Ok(())
     })
 }

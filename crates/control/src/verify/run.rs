@@ -1,25 +1,23 @@
 //! The steps.
 
 use std::io::Write;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use tokio::time::{Instant, sleep};
 
 use super::pod::{Standing, delivered, pod, sidecar, standing};
 use crate::cli::Verify;
 use crate::cluster::{ASK_EVERY, Pod, client};
-use crate::serve::stop_on_signals;
+use crate::process::{block_on, say, stop_after};
 
 /// Verifies each namespace, and says so on `out` as it goes.
 ///
 /// # Errors
 /// If a pod gets no sidecar, does not run, or its line does not arrive.
 pub(crate) fn run(order: &Verify, out: &mut impl Write) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let stop = stop_on_signals()?;
+    block_on(async {
+        let stop = stop_after(Duration::ZERO)?;
         let client = client().await?;
         for namespace in &order.namespaces {
             // of this moment, so of this run
@@ -33,7 +31,7 @@ pub(crate) fn run(order: &Verify, out: &mut impl Write) -> Result<()> {
             let deleted = pod.delete().await;
             done.ok_or_else(|| anyhow!("stopped"))??;
             deleted?;
-            say(out, &format!("{namespace}: verified"))?;
+            say(out, &format!("{namespace}: verified\n"))?;
         }
         Ok(())
     })
@@ -51,7 +49,7 @@ async fn verify(pod: &Pod<'_>, name: &str, order: &Verify, out: &mut impl Write)
     say(
         out,
         &format!(
-            "{called}: made, with the {} sidecar {}, lines by {}",
+            "{called}: made, with the {} sidecar {}, lines by {}\n",
             status.kind, status.image, status.logs
         ),
     )?;
@@ -59,11 +57,11 @@ async fn verify(pod: &Pod<'_>, name: &str, order: &Verify, out: &mut impl Write)
         bail!("the sidecar of pod {called} takes no lines: set injection.logs to auto");
     }
     runs(pod, order).await?;
-    say(out, &format!("{called}: runs"))?;
+    say(out, &format!("{called}: runs\n"))?;
     let lanes = arrived(pod, order).await?;
     say(
         out,
-        &format!("{called}: its line has arrived, by the sidecar's lane {lanes}"),
+        &format!("{called}: its line has arrived, by the sidecar's lane {lanes}\n"),
     )
 }
 
@@ -101,9 +99,4 @@ async fn arrived(pod: &Pod<'_>, order: &Verify) -> Result<String> {
         }
         sleep(ASK_EVERY).await;
     }
-}
-
-fn say(out: &mut impl Write, text: &str) -> Result<()> {
-    let said = writeln!(out, "{text}").and_then(|()| out.flush());
-    said.context("cannot write to stdout")
 }

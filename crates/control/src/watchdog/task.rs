@@ -69,6 +69,8 @@ impl Watchdog {
         seen.namespaces.retain(|name, _| names.contains(name));
         let mut known = !names.is_empty();
         let (mut sight, mut waiting) = (Sight::default(), Vec::new());
+        // what is missing of what was there before may be where the sidecar runs
+        let mut is_whole = true;
         for name in names {
             let Some(surroundings) = self.cluster.known_surroundings(&name) else {
                 known = false;
@@ -90,6 +92,7 @@ impl Watchdog {
                 Err(error) => {
                     let error = net::chain(&error);
                     tracing::warn!(error, "pods cannot be looked after");
+                    is_whole &= !seen.namespaces.contains_key(&name);
                     "failed"
                 }
             };
@@ -101,7 +104,7 @@ impl Watchdog {
             let gauge = self.metrics.pods.with_label_values(&[standing.label()]);
             gauge.set(count);
         }
-        if known {
+        if known && is_whole {
             let since = seen
                 .judge
                 .judge(sight, self.settings.interval, Instant::now());

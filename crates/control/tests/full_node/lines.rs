@@ -13,6 +13,8 @@ use super::trial::{LONG, OWN, Trial, status};
 
 const LINES: usize = 100_000;
 const RATE: usize = 2500;
+/// Lines while there is no backend.
+const AWAY: usize = 30_000;
 
 #[test]
 fn every_line_arrives_once_over_rotations_ends_and_restarts() {
@@ -28,6 +30,32 @@ fn every_line_arrives_once_over_rotations_ends_and_restarts() {
     is_rotated(&trial);
     ends_behind_the_service(&trial);
     dies_and_starts_again(&trial);
+    backend_is_away(&trial);
+}
+
+/// Kubelet renames, packs and deletes what nobody takes; the sidecar keeps it.
+fn backend_is_away(trial: &Trial) {
+    // before anything is written: what it has goes with its pod
+    trial.scale("emco-observer-lab", 0);
+    let (lines, rate) = (AWAY.to_string(), RATE.to_string());
+    let arguments = ["-lines", &lines, "-rate", &rate, "-last", "5"];
+    let pod = trial.pod("gac", "Always", &arguments);
+    assert!(!pod["spec"]["initContainers"].is_null(), "{pod}");
+    let logs = Node::logs(&pod).join("gac");
+    let last = message("step", AWAY - 1, "gac");
+    until("the last line is written", LONG, || {
+        let files = fs::read_dir(&logs).ok()?.flatten();
+        let mut texts = files.map(|file| fs::read(file.path()).unwrap_or_default());
+        let is_written = texts.any(|text| String::from_utf8_lossy(&text).contains(&last));
+        is_written.then_some(())
+    });
+    trial.scale("emco-observer-lab", 1);
+    until("all lines are stored", LONG, || {
+        (trial.count("gac") >= AWAY as u64).then_some(())
+    });
+    let delete = ["delete", "pod", "gac", "--namespace=emco", "--wait"];
+    trial.node.kubectl(&delete).text();
+    all_are_there_once(trial, "gac", AWAY);
 }
 
 /// Where nobody may see the node's files, they come from a program in front of the service's own; and

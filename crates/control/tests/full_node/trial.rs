@@ -154,6 +154,27 @@ impl Trial {
         )
     }
 
+    /// Gives a Deployment of the release so many replicas, and waits for them.
+    pub(crate) fn scale(&self, name: &str, replicas: u8) {
+        let path = format!("/apis/apps/v1/namespaces/{OWN}/deployments/{name}");
+        let patch = json!({"spec": {"replicas": replicas}});
+        self.node.patch(&path, &patch).object();
+        until(&format!("{name} has {replicas} replicas"), LONG, || {
+            let status = self.node.ask(&path).object()["status"].clone();
+            let ready = status["readyReplicas"].as_u64().unwrap_or_default();
+            let all = status["replicas"].as_u64().unwrap_or_default();
+            (ready == u64::from(replicas) && all == ready).then_some(())
+        });
+        // replicas answer on for a while when they are told to end
+        let component = name.trim_start_matches("emco-observer-");
+        let label = format!("app.kubernetes.io%2Fcomponent%3D{component}");
+        let pods = format!("/api/v1/namespaces/{OWN}/pods?labelSelector={label}");
+        until("the others are gone", LONG, || {
+            let pods = self.node.ask(&pods).object();
+            (pods["items"].as_array()?.len() == usize::from(replicas)).then_some(())
+        });
+    }
+
     /// Where the embedded backend's page is seen, as an operator sees it.
     pub(crate) fn lab(&self) -> SocketAddr {
         let page = SocketAddr::from((Ipv4Addr::LOCALHOST, PAGE_PORT));
@@ -162,9 +183,13 @@ impl Trial {
             // its pod is another one now
             self.forward.borrow_mut().take();
             let path = format!("/apis/apps/v1/namespaces/{OWN}/deployments/{OWN}-lab");
+            let logs = format!("--namespace={OWN}");
+            let logs = ["logs", &format!("deployment/{OWN}-lab"), &logs, "--tail=1"];
             until("the embedded backend is ready", LONG, || {
                 let lab = self.node.ask(&path).object();
-                (lab["status"]["readyReplicas"] == 1).then_some(())
+                // a kubelet that has just started knows none of its pods
+                let is_known = || self.node.kubectl(&logs).success;
+                (lab["status"]["readyReplicas"] == 1 && is_known()).then_some(())
             });
             let (target, ports) = (format!("deployment/{OWN}-lab"), format!("{PAGE_PORT}:9200"));
             let arguments = ["port-forward", "--namespace", OWN, &target, &ports];

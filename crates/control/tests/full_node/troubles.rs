@@ -1,10 +1,14 @@
 //! Whatever is wrong with us, EMCO's containers are ready.
 
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
-use testkit::peers::until;
+use testkit::peers::{get, until};
 
 use super::trial::{LONG, OWN, Trial, chart, status};
 
+const SECRET: &str = "/api/v1/namespaces/emco-observer/secrets/emco-observer-control-certificates";
 const MAP: &str = "/api/v1/namespaces/emco/configmaps/emco-observer";
 /// The watchdog does something after three looks.
 const LOOKS: &str = "watchdog.interval=3s";
@@ -25,6 +29,8 @@ fn services_are_ready_whatever_is_wrong_with_us() {
         assert_eq!(pod["spec"]["initContainers"][1]["name"], OWN, "{pod}");
     }
     backend_and_hub_are_away(&trial);
+    certificate_has_expired(&trial);
+    disk_is_full(&trial);
     sidecar_is_killed(&trial);
     node_restarts(&mut trial);
     configuration_is_wrong(&trial);
@@ -52,21 +58,9 @@ fn replaced(trial: &Trial, service: &str, before: &Value) -> Value {
     })
 }
 
-fn scale(trial: &Trial, name: &str, replicas: u8) {
-    let path = format!("/apis/apps/v1/namespaces/{OWN}/deployments/{name}");
-    let patch = json!({"spec": {"replicas": replicas}});
-    trial.node.patch(&path, &patch).object();
-    until(&format!("{name} has {replicas} replicas"), LONG, || {
-        let status = trial.node.ask(&path).object()["status"].clone();
-        let ready = status["readyReplicas"].as_u64().unwrap_or_default();
-        let all = status["replicas"].as_u64().unwrap_or_default();
-        (ready == u64::from(replicas) && all == ready).then_some(())
-    });
-}
-
 fn backend_and_hub_are_away(trial: &Trial) {
-    scale(trial, "emco-observer-lab", 0);
-    scale(trial, "emco-observer-control", 0);
+    trial.scale("emco-observer-lab", 0);
+    trial.scale("emco-observer-control", 0);
     let pod = trial.running("emco", "clm");
     // A pod made now has no sidecar, and starts.
     trial.make_service("emco", "ncm", &WRITES);
@@ -74,11 +68,99 @@ fn backend_and_hub_are_away(trial: &Trial) {
     assert_eq!(made["spec"]["initContainers"], Value::Null);
     assert!(is_undisturbed(&pod, "clm"), "{pod}");
     assert_eq!(status(&pod, OWN)["restartCount"], 0, "{pod}");
-    scale(trial, "emco-observer-lab", 1);
-    scale(trial, "emco-observer-control", 2);
+    trial.scale("emco-observer-lab", 1);
+    trial.scale("emco-observer-control", 2);
     until("lines arrive again", LONG, || {
         (trial.count("clm") > 0).then_some(())
     });
+}
+
+/// As it happens when no replica has renewed it for long: nobody who checks it takes it.
+fn certificate_has_expired(trial: &Trial) {
+    trial.scale("emco-observer-control", 0);
+    let secret = trial.node.ask(SECRET).object();
+    let authority = decoded(&secret["data"]["ca.crt"]);
+    let key = decoded(&secret["data"]["ca.key"]);
+    let (certificate, key) = expired(&authority, &key);
+    let shown = json!({"stringData": {"tls.crt": certificate, "tls.key": key}});
+    trial.node.patch(SECRET, &shown).object();
+    trial.scale("emco-observer-lab", 0);
+    trial.scale("emco-observer-lab", 1);
+    let pod = trial.running("emco", "clm");
+    until("the sidecar refuses the certificate", LONG, || {
+        let page = page(&pod, "/metrics")?;
+        let refused = page.lines().find(|line| {
+            line.starts_with("emco_observer_elastic_failures_total{reason=\"tls\"}")
+        })?;
+        (!refused.ends_with(" 0")).then_some(())
+    });
+    let pod = trial.running("emco", "clm");
+    assert!(is_undisturbed(&pod, "clm"), "{pod}");
+    assert_eq!(status(&pod, OWN)["restartCount"], 0, "{pod}");
+    assert_eq!(trial.count("clm"), 0);
+    trial.scale("emco-observer-control", 2);
+    until("lines arrive under another certificate", LONG, || {
+        (trial.count("clm") > 0).then_some(())
+    });
+}
+
+/// A certificate of the backend, signed as it should be, that ended an hour ago.
+fn expired(authority: &str, key: &str) -> (String, String) {
+    let issuer = rcgen::KeyPair::from_pem(key).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(authority, issuer).unwrap();
+    let names = [
+        format!("{OWN}-lab.{OWN}.svc"),
+        format!("{OWN}-hub.{OWN}.svc"),
+    ];
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_secs()).unwrap();
+    let now = time::OffsetDateTime::from_unix_timestamp(now).unwrap();
+    params.not_before = now - Duration::from_hours(2);
+    params.not_after = now - Duration::from_hours(1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn decoded(value: &Value) -> String {
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(value.clone()).unwrap();
+    String::from_utf8(bytes.0).unwrap()
+}
+
+/// What the sidecar of a pod shows.
+fn page(pod: &Value, path: &str) -> Option<String> {
+    let address = pod["status"]["podIP"].as_str()?.parse().ok()?;
+    let page = get(SocketAddr::new(address, 9464), path)?;
+    String::from_utf8(page).ok()
+}
+
+/// Neither sidecar nor backend can write; nobody ends for it, and nothing that EMCO wrote is lost.
+fn disk_is_full(trial: &Trial) {
+    let before = trial.running("emco", "clm");
+    trial.node.fill_disk();
+    until("the sidecar says that its disk is full", LONG, || {
+        let health = page(&before, "/health")?;
+        health.contains("\"state\"").then_some(())
+    });
+    let pod = trial.running("emco", "clm");
+    assert!(is_undisturbed(&pod, "clm"), "{pod}");
+    for name in ["clm", OWN] {
+        let id = |pod: &Value| status(pod, name)["containerID"].clone();
+        assert_eq!(id(&pod), id(&before), "{name} goes on: {pod}");
+    }
+    trial.node.free_disk();
+    until("the sidecar is well again", LONG, || {
+        let health = page(&before, "/health")?;
+        (!health.contains("\"state\"")).then_some(())
+    });
+    let count = trial.count("clm");
+    until("lines arrive", LONG, || {
+        (trial.count("clm") > count).then_some(())
+    });
+    let pod = trial.running("emco", "clm");
+    assert!(is_undisturbed(&pod, "clm"), "{pod}");
+    assert_eq!(status(&pod, OWN)["restartCount"], 0, "{pod}");
 }
 
 fn sidecar_is_killed(trial: &Trial) {

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test panics where it fails"
+    clippy::print_stdout,
+    reason = "a test panics where it fails, and says what it measured"
 )]
 
 #[path = "../common/mod.rs"]

@@ -20,7 +20,7 @@ mod process;
 mod prometheus;
 mod schemas;
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub use self::jaeger::Jaeger;
 pub use self::kubernetes::{Answer, Authority, Identity, Kubernetes, Said};
 pub use self::node::{Node, is_true};
 pub use self::process::{Process, START_BOUND};
-pub use self::prometheus::{Prometheus, Target, check_metrics};
+pub use self::prometheus::{Prometheus, Target, check_metrics, check_rules};
 pub use self::schemas::{Mistake, check_schemas};
 
 /// How long one answer may take.
@@ -138,8 +138,24 @@ fn exchange(address: SocketAddr, path: &str) -> std::io::Result<(u16, Vec<u8>)> 
     stream.set_read_timeout(Some(ASK_BOUND))?;
     // HTTP/1.0: the answer ends with the connection and has no chunks.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
+    let mut stream = BufReader::new(stream.take(ANSWER_BYTES_MAX));
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let mut length = None;
+    while !answer.ends_with(b"\r\n\r\n") {
+        let begin = answer.len();
+        if stream.read_until(b'\n', &mut answer)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = answer.get(begin..).unwrap_or_default().to_ascii_lowercase();
+        let value = line.strip_prefix(b"content-length:");
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        length = length.or_else(|| value?.trim().parse().ok());
+    }
+    // What lies between, such as `kubectl port-forward`, may be slow to end the connection.
+    match length {
+        Some(length) => stream.take(length).read_to_end(&mut answer)?,
+        None => stream.read_to_end(&mut answer)?,
+    };
     split_answer(answer)
 }
 

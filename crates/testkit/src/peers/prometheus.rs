@@ -85,6 +85,25 @@ impl Prometheus {
     }
 }
 
+/// What `promtool test rules` finds wrong, which plays the series of the file `tests` to the rules that it
+/// names; empty if nothing, `None` if it is not installed.
+///
+/// # Panics
+/// If it cannot be called.
+#[expect(clippy::expect_used, reason = "a test panics where it fails")]
+pub fn check_rules(tests: &Path) -> Option<String> {
+    let output = Command::new(in_path("promtool")?)
+        .args(["test", "rules"])
+        .arg(tests)
+        .output()
+        .expect("call promtool");
+    if output.status.success() {
+        return Some(String::new());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&said).into_owned())
+}
+
 /// What `promtool check metrics` finds wrong in an exposition in the text format; empty if nothing,
 /// `None` if it is not installed.
 ///

@@ -84,6 +84,10 @@ pub(super) const FULL: &[Step] = &[
         name: "node",
         run: node,
     },
+    Step {
+        name: "rotation",
+        run: rotation,
+    },
 ];
 
 fn fmt(failures: &mut Failures) -> Result<Count> {
@@ -247,6 +251,21 @@ fn node(failures: &mut Failures) -> Result<Count> {
         .env("EMCO_PEERS_DIR", peers::directory())
         .env("EMCO_NODE", "1");
     runner("cargo nextest", &mut command, 1800, failures)
+}
+
+/// Certificates that are renewed each second, for five minutes.
+fn rotation(failures: &mut Failures) -> Result<Count> {
+    peers::install(&[Peer::Kubernetes])?;
+    let mut command = Command::new(nextest()?);
+    command
+        .current_dir(workspace::root())
+        .args(["nextest", "run", "--locked", "--package", "control"])
+        .args(["--test", "real_kubernetes", "--profile", "full"])
+        .args(["--success-output", "immediate"])
+        .arg("no_call_fails_while_everything_is_renewed")
+        .env("EMCO_PEERS_DIR", peers::directory())
+        .env("EMCO_ROTATION_SECONDS", "300");
+    runner("cargo nextest", &mut command, 900, failures)
 }
 
 /// Calls ourselves, so that a step has its own bound and its own end.

@@ -16,6 +16,7 @@
 //! machine outside of it (kernel settings, cgroups, mounts, `/var/log/pods`) is as it was before when
 //! the value goes away; what a killed run left is taken away by the next.
 
+mod disk;
 mod image;
 mod leftovers;
 mod names;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use self::disk::Disk;
 use self::leftovers::Leftovers;
 use self::names::Names;
 use self::network::Network;
@@ -51,6 +53,7 @@ pub struct Node {
     cluster: Kubernetes,
     tokens: Tokens,
     images: Vec<PathBuf>,
+    disk: Disk,
     _network: Network,
     _leftovers: Leftovers,
 }
@@ -103,6 +106,7 @@ impl Node {
             cluster,
             tokens,
             images: [own, images.to_vec()].concat(),
+            disk: Disk::mount(folder.join("kubelet")),
             _network: network,
             _leftovers: leftovers,
         };
@@ -119,7 +123,7 @@ impl Node {
         for image in &self.images {
             self.import(image);
         }
-        let kubelet = parts::start_kubelet(&self.cluster, &self.tokens);
+        let kubelet = parts::start_kubelet(&self.cluster, &self.tokens, &self.disk);
         self.runtime = Some(Runtime {
             kubelet,
             containerd,
@@ -129,6 +133,22 @@ impl Node {
             let is_tainted = node.body.pointer("/spec/taints").is_some();
             (is_true(&node.body, "Ready") && !is_tainted).then_some(())
         });
+    }
+
+    /// Fills the disk with the volumes of pods.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn fill_disk(&self) {
+        self.disk.fill();
+    }
+
+    /// Takes away what filled the disk.
+    ///
+    /// # Panics
+    /// If nothing did.
+    pub fn free_disk(&self) {
+        self.disk.free();
     }
 
     /// Ends kubelet and containerd, as the restart of a node's services does. Containers go on.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::disk::Disk;
 use super::network::{BRIDGE, HOST, PODS};
 use super::{NAME, image};
 use crate::peers::kubernetes::Place;
@@ -146,7 +147,7 @@ pub(super) fn ctr(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs the node's pods.
-pub(super) fn start_kubelet(cluster: &Kubernetes, tokens: &Tokens) -> Process {
+pub(super) fn start_kubelet(cluster: &Kubernetes, tokens: &Tokens, disk: &Disk) -> Process {
     let folder = cluster.folder();
     let socket = format!("unix://{}", folder.join("containerd.sock").display());
     let config = json!({
@@ -161,7 +162,9 @@ pub(super) fn start_kubelet(cluster: &Kubernetes, tokens: &Tokens) -> Process {
         // Rotated often, so that a test sees it.
         "containerLogMaxSize": "64Ki", "containerLogMaxFiles": 3,
         "containerLogMonitorInterval": "3s",
-        "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%",
+        // A full disk is a test's own doing, and nothing is evicted for it.
+        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%",
+                         "imagefs.available": "1%",
                          "memory.available": "50Mi"},
         "imageGCHighThresholdPercent": 100,
         "syncFrequency": "10s", "nodeStatusUpdateFrequency": "2s",
@@ -175,7 +178,7 @@ pub(super) fn start_kubelet(cluster: &Kubernetes, tokens: &Tokens) -> Process {
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--hostname-override={NAME}"))
         .arg(format!("--node-ip={HOST}"))
-        .arg(format!("--root-dir={}", folder.join("kubelet").display()))
+        .arg(format!("--root-dir={}", disk.path().display()))
         .arg(format!(
             "--cert-dir={}",
             folder.join("kubelet-pki").display()
