@@ -6,6 +6,9 @@ use std::path::Path;
 
 use testkit::peers::check_rules;
 
+const RULES: &str = include_str!("../../../deploy/helm/emco-observer/files/alerts.yaml");
+const TESTS: &str = include_str!("fixtures/alerts.yaml");
+
 #[test]
 fn alerts_fire_where_they_should() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -14,13 +17,10 @@ fn alerts_fire_where_they_should() {
     };
     assert_eq!(said, "");
     // the tests name every rule
-    let rules = own.join("../../deploy/helm/emco-observer/files/alerts.yaml");
-    let rules = std::fs::read_to_string(rules).unwrap();
-    let tests = std::fs::read_to_string(own.join("tests/fixtures/alerts.yaml")).unwrap();
-    for name in rules
+    for name in RULES
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
     {
-        assert!(tests.contains(&format!("alertname: {name}\n")), "{name}");
+        assert!(TESTS.contains(&format!("alertname: {name}\n")), "{name}");
     }
 }

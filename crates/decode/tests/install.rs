@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use decode::envoy::access;
 use model::evidence::{Phase, ProxySide};
@@ -12,11 +11,11 @@ use model::ids::{SpanId, TraceId};
 use model::time::UnixNanos;
 use serde_json::{Value, json};
 
+const DOCUMENT: &str = include_str!("../../../docs/install.md");
+
 /// Key and Envoy operator of each label in the document.
 fn labels() -> BTreeMap<String, String> {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/install.md");
-    let document = std::fs::read_to_string(document).unwrap();
-    let (_, labels) = document.split_once("        labels:\n").unwrap();
+    let (_, labels) = DOCUMENT.split_once("        labels:\n").unwrap();
     let labels = labels
         .lines()
         .map_while(|line| line.strip_prefix("          "));
