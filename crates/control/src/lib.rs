@@ -34,7 +34,7 @@ pub mod command;
 pub mod inject;
 pub mod manifests;
 pub mod metrics;
-mod process;
+pub mod process;
 pub mod serve;
 pub mod settings;
 mod status;

@@ -21,15 +21,41 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     result
 }
 
-/// Cancelled by SIGINT at once, and by SIGTERM `delay` later.
-pub(crate) fn stop_after(delay: Duration) -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
+/// How a process ends.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// Others take over: nothing new is begun, and what is kept open is closed.
+    pub leave: CancellationToken,
+    /// That is all.
+    pub stop: CancellationToken,
+}
+
+impl End {
+    /// Both when `stop` is cancelled.
+    pub fn at(stop: CancellationToken) -> Self {
+        Self {
+            leave: stop.clone(),
+            stop,
+        }
+    }
+
+    /// Both at once.
+    pub fn now(&self) {
+        self.leave.cancel();
+        self.stop.cancel();
+    }
+}
+
+/// Both at SIGINT; at SIGTERM first the one, and `delay` later the other.
+pub(crate) fn end_after(delay: Duration) -> Result<End> {
+    let end = End::default();
     let mut terminate = signal(SignalKind::terminate()).context("cannot hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear SIGINT")?;
-    let stopped = stop.clone();
+    let ended = end.clone();
     tokio::spawn(async move {
         let terminated = async {
             terminate.recv().await;
+            ended.leave.cancel();
             if !delay.is_zero() {
                 tracing::info!(?delay, "going, once no API server asks any more");
                 sleep(delay).await;
@@ -39,9 +65,9 @@ pub(crate) fn stop_after(delay: Duration) -> Result<CancellationToken> {
             () = terminated => {}
             _ = interrupt.recv() => {}
         }
-        stopped.cancel();
+        ended.now();
     });
-    Ok(stop)
+    Ok(end)
 }
 
 /// Writes to standard output, or whatever stands for it, at once: what comes next may take minutes.

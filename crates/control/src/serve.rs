@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::certificates::{Keeper, Names};
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
-use crate::process::{block_on, stop_after};
+use crate::process::{End, block_on, end_after};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 use crate::watchdog::Watchdog;
@@ -76,14 +76,15 @@ pub fn run(settings: Settings) -> Result<()> {
         let replica = Replica::from_environment()?;
         let config = Config::infer().await;
         let config = config.context("nothing says where the API server is")?;
-        let stop = stop_after(settings.webhook.stop_delay)?;
-        serve(settings, replica, config, stop).await
+        let end = end_after(settings.webhook.stop_delay)?;
+        serve(settings, replica, config, end).await
     });
     logs.flush();
     result
 }
 
-/// Runs the control plane until `stop`.
+/// Runs the control plane until `end` says that this is all. Before that, when others take over, it only
+/// answers on.
 ///
 /// # Errors
 /// If it cannot begin.
@@ -91,8 +92,9 @@ pub async fn serve(
     settings: Settings,
     replica: Replica,
     mut config: Config,
-    stop: CancellationToken,
+    end: End,
 ) -> Result<()> {
+    let End { leave, stop } = end;
     config.connect_timeout = Some(ASK_MAX);
     let client = Client::try_from(config).context("cannot set up the client of Kubernetes")?;
     let registry = Registry::new();
@@ -157,7 +159,7 @@ pub async fn serve(
         events: events.clone(),
         metrics: metrics.clone(),
     };
-    tasks.spawn(watchdog.run(stop.clone()));
+    tasks.spawn(watchdog.run(leave.clone()));
     let reviews = Arc::new(Webhook {
         client: client.clone(),
         cluster: Arc::clone(&cluster),
@@ -169,7 +171,7 @@ pub async fn serve(
         let reviews = Arc::clone(&reviews);
         async move { reviews.handle(request).await }
     };
-    tasks.spawn(webhook.serve(handler, stop.clone()));
+    tasks.spawn(webhook.serve_and_leave(handler, leave, stop.clone()));
     let watch = stop.clone();
     tasks.spawn(async move { cluster.watch(client, watch).await });
     while let Some(ended) = tasks.join_next().await {

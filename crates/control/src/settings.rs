@@ -48,9 +48,9 @@ pub struct Watchdog {
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
-    /// What new pods get once EMCO has waited for the sidecar's image in some pod at three looks in a
+    /// What new pods get once EMCO has waited for a container of ours in some pod at three looks in a
     /// row, or the sidecar has not run in any for that long; until it runs, or for an hour. Unless it is
-    /// `never`, pods in which EMCO waits for the image are deleted, so that their owners make new ones.
+    /// `never`, pods in which EMCO waits are deleted, so that their owners make new ones.
     #[garde(skip)]
     pub rollback: Rollback,
 }

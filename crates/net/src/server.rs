@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -116,6 +116,24 @@ impl<T: Transport> Server<T> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.serve_and_leave(handler, CancellationToken::new(), stop)
+            .await;
+    }
+
+    /// The same, in two steps: from `leave` on, connections end as soon as they are idle, and new ones
+    /// after one answer, so that whoever comes again finds another server behind the same name; at
+    /// `stop` nobody is let in any more.
+    pub async fn serve_and_leave<H, F, B>(
+        self,
+        handler: H,
+        leave: CancellationToken,
+        stop: CancellationToken,
+    ) where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let room = Arc::new(Semaphore::new(self.settings.connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -130,6 +148,7 @@ impl<T: Transport> Server<T> {
             let connection = Connection {
                 peer,
                 header_timeout: self.settings.header_timeout,
+                leave: leave.clone(),
                 stop: stop.clone(),
             };
             let (handler, transport) = (handler.clone(), self.transport.clone());
@@ -164,6 +183,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<Accepte
 struct Connection {
     peer: SocketAddr,
     header_timeout: Duration,
+    leave: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -190,10 +210,29 @@ impl Connection {
                 return;
             }
         };
+        // who comes while we leave has an answer first
+        let end = if self.leave.is_cancelled() {
+            self.stop.clone()
+        } else {
+            self.leave.clone()
+        };
+        let going = async {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = self.stop.cancelled() => {}
+            }
+        };
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            let response = handler(request);
-            async move { Ok::<_, Infallible>(response.await) }
+            let (response, leave) = (handler(request), self.leave.clone());
+            async move {
+                let mut response = response.await;
+                if leave.is_cancelled() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -203,7 +242,7 @@ impl Connection {
         let mut serving = std::pin::pin!(serving);
         let ended = tokio::select! {
             ended = serving.as_mut() => ended,
-            () = self.stop.cancelled() => {
+            () = going => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }

@@ -269,3 +269,49 @@ async fn a_stop_lets_running_requests_end_and_closes_idle_connections() {
     assert_eq!(reply.body, "/base/late");
     running.end().await;
 }
+
+/// One request on a connection that is kept; the answer's head.
+async fn ask(stream: &mut TcpStream) -> String {
+    let request = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let read = timeout(PATIENCE, stream.read(&mut answer)).await;
+    answer.truncate(read.expect("an answer").unwrap());
+    String::from_utf8(answer).unwrap()
+}
+
+async fn is_ended(stream: &mut TcpStream) -> bool {
+    let mut more = [0; 1];
+    let read = timeout(PATIENCE, stream.read(&mut more)).await;
+    read.expect("it ends").is_ok_and(|read| read == 0)
+}
+
+#[tokio::test]
+async fn who_leaves_ends_idle_connections_and_answers_new_ones_once() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(any, ServerSettings::default()).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let (leave, stop) = (CancellationToken::new(), CancellationToken::new());
+    let answer = |_| async { Response::new(Full::new(Bytes::from_static(b"ok"))) };
+    let served = server.serve_and_leave(answer, leave.clone(), stop.clone());
+    let task = tokio::spawn(served);
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        assert!(ask(&mut idle).await.contains("200 OK"));
+    }
+    leave.cancel();
+    assert!(is_ended(&mut idle).await);
+    for _ in 0..3 {
+        let mut new = TcpStream::connect(address).await.unwrap();
+        let answer = ask(&mut new).await;
+        assert!(answer.contains("200 OK"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(is_ended(&mut new).await);
+    }
+    stop.cancel();
+    timeout(PATIENCE, task)
+        .await
+        .expect("the server ends")
+        .unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}

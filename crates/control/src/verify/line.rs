@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::process::{self, block_on, stop_after};
+use crate::process::{self, block_on, end_after};
 
 /// Writes `text` as a line and waits for SIGTERM.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn say(text: &str) -> Result<()> {
     });
     process::say(&mut std::io::stdout(), &format!("{line}\n"))?;
     block_on(async {
-        stop_after(Duration::ZERO)?.cancelled().await;
+        end_after(Duration::ZERO)?.stop.cancelled().await;
         Ok(())
     })
 }

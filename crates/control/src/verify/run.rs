@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::pod::{Standing, delivered, pod, sidecar, standing};
 use crate::cli::Verify;
 use crate::cluster::{ASK_EVERY, Pod, client};
-use crate::process::{block_on, say, stop_after};
+use crate::process::{block_on, end_after, say};
 
 /// Verifies each namespace, and says so on `out` as it goes.
 ///
@@ -17,7 +17,7 @@ use crate::process::{block_on, say, stop_after};
 /// If a pod gets no sidecar, does not run, or its line does not arrive.
 pub(crate) fn run(order: &Verify, out: &mut impl Write) -> Result<()> {
     block_on(async {
-        let stop = stop_after(Duration::ZERO)?;
+        let stop = end_after(Duration::ZERO)?.stop;
         let client = client().await?;
         for namespace in &order.namespaces {
             // of this moment, so of this run

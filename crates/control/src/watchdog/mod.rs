@@ -9,7 +9,7 @@
 //! | `pages` | pods of a namespace, a few at a time |
 //! | `notices` | which pods operators are told of, at most once an hour |
 //! | `rollback` | whether new pods do without a sidecar that does not run |
-//! | `replace` | gives pods in which EMCO waits for the image a successor |
+//! | `replace` | gives pods in which EMCO waits a successor |
 //! | `task` | the loop that looks each minute, counts and tells |
 //!
 //! What a pod should have is asked of [`crate::inject`], whose rules are in no other place. No pod in

@@ -1,4 +1,4 @@
-//! Gives pods in which EMCO waits for the sidecar's image a successor, by deleting them. EMCO has not
+//! Gives pods in which EMCO waits for a container of ours a successor, by deleting them. EMCO has not
 //! started in them, so that no request is lost; one that starts meanwhile is left alone, as the API
 //! server refuses who did not see its last state.
 
@@ -39,6 +39,11 @@ impl Waiting {
             version: text("/metadata/resourceVersion")?.to_owned(),
         })
     }
+
+    /// Which it is; no other ever is.
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
 }
 
 /// Deletes the first few, and tells of each.
@@ -59,7 +64,7 @@ pub(super) async fn replace(client: &Client, events: &Events, waiting: &[Waiting
             Ok(_) => {
                 tracing::warn!(namespace, pod = name, "a pod is replaced");
                 let note = format!(
-                    "pod {name}: EMCO waited in it for an image of ours that cannot be had, so it is replaced; emco-observer-control status says what to do"
+                    "pod {name}: EMCO waited in it for a container of ours that does not run, so it is replaced; emco-observer-control status says what to do"
                 );
                 let owner = pod.owner.clone();
                 // uids are never used again

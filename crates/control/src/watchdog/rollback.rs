@@ -6,9 +6,11 @@
 //!        ▲                                                │
 //!        └──(not bad, and some pod has it running; 1 h)───┘
 //! ```
-//! Bad is that EMCO waits for the image in some pod, or that the sidecar does not run in any. A replica
-//! that starts begins as settings say: other settings are tried anew.
+//! Bad is that EMCO waits for a container of ours in some pod, or that the sidecar does not run in any. A
+//! replica that starts begins as settings say: other settings are tried anew. Of pods with another image
+//! than the one that is wanted now only that is known which waits: its successor gets what is wanted.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,7 +25,7 @@ const RETRY: Duration = Duration::from_hours(1);
 /// What was seen of the wanted image in all pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sight {
-    /// EMCO waits for it in some pod.
+    /// EMCO waits for it in some pod: the image cannot be had, or what is in it ends again and again.
     waits: bool,
     /// It does not run in some pod, for lack of the image or because it ends again and again.
     fails: bool,
@@ -32,25 +34,57 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Looks at one more pod; says whether EMCO waits for the image in it.
-    pub(super) fn see(&mut self, pod: &Value, image: &str) -> bool {
+    /// Looks at one more pod; says for what EMCO waits in it.
+    pub(super) fn see(&mut self, pod: &Value, image: &str) -> Option<Waits> {
         // others may take it from another registry
         let last = |image: &str| image.rsplit('/').next().map(str::to_owned);
-        if image_of(pod).and_then(last) != last(image) {
-            return false;
-        }
+        let its_own = image_of(pod)?;
+        let is_wanted = last(its_own) == last(image);
         let Some(trouble) = Trouble::find(pod) else {
-            self.runs |= was_pulled(pod);
-            return false;
+            self.runs |= is_wanted && was_pulled(pod);
+            return None;
         };
-        let waits = trouble.is_image() && trouble.gates;
-        self.waits |= waits;
-        self.fails |= trouble.is_image() || trouble.is_crash_loop();
-        waits
+        if !is_wanted {
+            return trouble.gates.then_some(Waits::ForAnother);
+        }
+        self.waits |= trouble.gates;
+        self.fails |= trouble.gates || trouble.is_image() || trouble.is_crash_loop();
+        trouble.gates.then_some(Waits::ForWanted)
     }
 
     const fn is_bad(self) -> bool {
         self.waits || (self.fails && !self.runs)
+    }
+}
+
+/// For what EMCO waits in a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// For the image that new pods get, too, unless less.
+    ForWanted,
+    /// For one that new pods do not get any more.
+    ForAnother,
+}
+
+/// Since when EMCO waits in pods for what nobody wants any more.
+#[derive(Debug, Default)]
+pub(super) struct Stuck(HashMap<String, Instant>);
+
+impl Stuck {
+    /// Takes what was seen at the time `now`, and leaves those that have been so at three looks in a row.
+    pub(super) fn keep_old<T>(
+        &mut self,
+        seen: &mut Vec<T>,
+        uid: impl Fn(&T) -> &str,
+        interval: Duration,
+        now: Instant,
+    ) {
+        self.0
+            .retain(|known, _| seen.iter().any(|pod| uid(pod) == known));
+        seen.retain(|pod| {
+            let since = self.0.entry(uid(pod).to_owned()).or_insert(now);
+            now.duration_since(*since) >= interval * LOOKS
+        });
     }
 }
 
@@ -159,6 +193,26 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_what_nobody_wants_is_old_after_three_looks() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut stuck = Stuck::default();
+        let mut look = |seen: &[&'static str], seconds| {
+            let mut seen = seen.to_vec();
+            stuck.keep_old(&mut seen, |uid| uid, MINUTE, at(seconds));
+            seen
+        };
+        assert!(look(&["a"], 0).is_empty());
+        assert!(look(&["a", "b"], 60).is_empty());
+        assert_eq!(look(&["a", "b"], 120), ["a"]);
+        // it was away for a look
+        assert!(look(&["a"], 150).contains(&"a"));
+        assert!(look(&["a", "b"], 180).contains(&"a"));
+        assert_eq!(look(&["b"], 239), [""; 0]);
+        assert_eq!(look(&["b"], 300), ["b"]);
+    }
+
+    #[test]
     fn only_the_wanted_image_counts() {
         let pod = |reason: Option<&str>, id: &str, initialized: &str| {
             let state = match reason {
@@ -176,15 +230,19 @@ mod tests {
         let seen = |pod: &Value, image| {
             let mut sight = Sight::default();
             let waits = sight.see(pod, image);
-            assert_eq!(waits, sight.waits);
+            assert_eq!(waits == Some(Waits::ForWanted), sight.waits);
             sight
         };
         let waits = pod(Some("ImagePullBackOff"), "", "False");
         assert_eq!(seen(&waits, "one"), WAITS);
         assert_eq!(seen(&waits, "two"), NOTHING);
+        let for_another = Sight::default().see(&waits, "two");
+        assert_eq!(for_another, Some(Waits::ForAnother));
         assert_eq!(seen(&pod(None, "sha256:1", "True"), "one"), RUNS);
         let crashes = pod(Some("CrashLoopBackOff"), "sha256:1", "True");
         assert_eq!(seen(&crashes, "one"), FAILS);
+        let waits = pod(Some("CrashLoopBackOff"), "sha256:1", "False");
+        assert_eq!(seen(&waits, "one"), WAITS);
         // a kubelet that has not looked yet
         assert_eq!(seen(&pod(None, "", "False"), "one"), NOTHING);
     }

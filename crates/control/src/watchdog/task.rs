@@ -12,7 +12,7 @@ use super::notices::Told;
 use super::pages::{Error, each_pod};
 use super::replace::{self, Waiting};
 use super::report::{Standing, Wanted, look};
-use super::rollback::{Judge, Sight};
+use super::rollback::{Judge, Sight, Stuck, Waits};
 use crate::cluster::Cluster;
 use crate::inject::{Settings, SidecarKind, Surroundings};
 use crate::metrics::Metrics;
@@ -48,6 +48,17 @@ struct Seen {
     namespaces: HashMap<String, Counts>,
     told: Told,
     judge: Judge,
+    stuck: Stuck,
+}
+
+/// What one look at all pods shows.
+#[derive(Default)]
+struct Look {
+    sight: Sight,
+    /// Pods in which EMCO waits for the image of now.
+    waiting: Vec<Waiting>,
+    /// Pods in which it waits for another.
+    stuck: Vec<Waiting>,
 }
 
 impl Watchdog {
@@ -68,7 +79,7 @@ impl Watchdog {
         let names = self.cluster.injected_namespaces();
         seen.namespaces.retain(|name, _| names.contains(name));
         let mut known = !names.is_empty();
-        let (mut sight, mut waiting) = (Sight::default(), Vec::new());
+        let mut look = Look::default();
         // what is missing of what was there before may be where the sidecar runs
         let mut is_whole = true;
         for name in names {
@@ -77,12 +88,7 @@ impl Watchdog {
                 continue;
             };
             let outcome = match self
-                .look_at(
-                    &name,
-                    &surroundings,
-                    &mut seen.told,
-                    (&mut sight, &mut waiting),
-                )
+                .look_at(&name, &surroundings, &mut seen.told, &mut look)
                 .await
             {
                 Ok(counts) => {
@@ -105,14 +111,18 @@ impl Watchdog {
             gauge.set(count);
         }
         if known && is_whole {
-            let since = seen
-                .judge
-                .judge(sight, self.settings.interval, Instant::now());
+            let (interval, now) = (self.settings.interval, Instant::now());
+            let since = seen.judge.judge(look.sight, interval, now);
+            let stuck = &mut look.stuck;
+            seen.stuck.keep_old(stuck, Waiting::uid, interval, now);
             // replicas notice within one look of each other, and any may answer for the successor
-            let all_know = since.is_some_and(|since| since.elapsed() >= self.settings.interval);
+            let all_know = since.is_some_and(|since| since.elapsed() >= interval);
             self.roll_back(since.is_some());
-            if all_know && self.settings.rollback != Rollback::Never {
-                replace::replace(&self.client, &self.events, &waiting).await;
+            if all_know {
+                look.stuck.append(&mut look.waiting);
+            }
+            if self.settings.rollback != Rollback::Never {
+                replace::replace(&self.client, &self.events, &look.stuck).await;
             }
         }
         known
@@ -139,7 +149,7 @@ impl Watchdog {
         namespace: &str,
         surroundings: &Surroundings,
         told: &mut Told,
-        (sight, waiting): (&mut Sight, &mut Vec<Waiting>),
+        all: &mut Look,
     ) -> Result<Counts, Error> {
         let wanted = Wanted {
             settings: &self.injection,
@@ -170,8 +180,10 @@ impl Watchdog {
             {
                 report = less;
             }
-            if sight.see(pod, &self.injection.image) {
-                waiting.extend(Waiting::find(pod));
+            match all.sight.see(pod, &self.injection.image) {
+                Some(Waits::ForWanted) => all.waiting.extend(Waiting::find(pod)),
+                Some(Waits::ForAnother) => all.stuck.extend(Waiting::find(pod)),
+                None => {}
             }
             for (count, standing) in counts.iter_mut().zip(Standing::ALL) {
                 *count += i64::from(standing == report.standing);

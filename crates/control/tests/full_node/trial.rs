@@ -165,13 +165,17 @@ impl Trial {
             let all = status["replicas"].as_u64().unwrap_or_default();
             (ready == u64::from(replicas) && all == ready).then_some(())
         });
-        // replicas answer on for a while when they are told to end
         let component = name.trim_start_matches("emco-observer-");
+        self.others_are_gone(component, usize::from(replicas));
+    }
+
+    /// Waits until there are just so many: replicas answer on for a while when they are told to end.
+    pub(crate) fn others_are_gone(&self, component: &str, replicas: usize) {
         let label = format!("app.kubernetes.io%2Fcomponent%3D{component}");
         let pods = format!("/api/v1/namespaces/{OWN}/pods?labelSelector={label}");
         until("the others are gone", LONG, || {
             let pods = self.node.ask(&pods).object();
-            (pods["items"].as_array()?.len() == usize::from(replicas)).then_some(())
+            (pods["items"].as_array()?.len() == replicas).then_some(())
         });
     }
 

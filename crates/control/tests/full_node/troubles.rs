@@ -218,6 +218,7 @@ fn take(trial: &Trial, tag: &str) {
     ];
     let values = ["--set", "backend=embedded", "--set", LOOKS, "--set", &tag];
     trial.node.helm4(&[&upgrade[..], &values].concat()).text();
+    trial.others_are_gone("control", 2);
 }
 
 fn image_is_missing(trial: &Trial) {

@@ -93,6 +93,7 @@ fn take(trial: &Trial, value: &str) {
     let upgrade = ["upgrade", OWN, chart.to_str().unwrap(), "--namespace", OWN];
     let values = ["--wait", "--set", "backend=embedded", "--set", value];
     trial.node.helm4(&[&upgrade[..], &values].concat()).text();
+    trial.others_are_gone("control", 2);
 }
 
 /// As docs/install.md says it.
@@ -167,13 +168,7 @@ fn no_pod_goes_without_while_the_chart_before_is_upgraded() {
             started
         });
         release("upgrade", &chart());
-        let controls = format!(
-            "/api/v1/namespaces/{OWN}/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dcontrol"
-        );
-        until("the replicas before are gone", LONG, || {
-            let pods = node.ask(&controls).object();
-            (pods["items"].as_array()?.len() == 2).then_some(())
-        });
+        trial.others_are_gone("control", 2);
         is_over.store(true, Ordering::Relaxed);
         starting.join().unwrap()
     });

@@ -148,6 +148,62 @@ async fn emco_starts_without_an_image_that_cannot_be_had() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_an_image_of_before_gets_a_successor() {
+    let Some((_folder, scene)) = scene(Rollback::Without).await else {
+        return;
+    };
+    let pods = scene.pods();
+    all_give(&scene, Some("native")).await;
+    for name in ["waits", "waits-too", "runs"] {
+        create(&pods, &owned(name), false).await.unwrap();
+    }
+    // as a replica that had other settings left them
+    let another = json!({ "spec": { "initContainers": [
+        { "name": SIDECAR, "image": "emco-observer:none-such" }] } });
+    for name in ["waits", "waits-too"] {
+        let patch = Patch::Strategic(&another);
+        pods.patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+    tell(&pods, "runs", &json!({ "running": {} }), true).await;
+    let no_image = json!({ "waiting": { "reason": "ImagePullBackOff" } });
+    tell(&pods, "waits", &no_image, false).await;
+    let replaced = async {
+        while is_there(&pods, "waits").await {
+            assert_eq!(given(&scene).await, Some("native"), "the image of now runs");
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, replaced).await.expect("it is deleted");
+    assert!(
+        is_there(&pods, "waits-too").await,
+        "no kubelet has said anything"
+    );
+    assert!(is_there(&pods, "runs").await);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn emco_does_not_wait_for_what_ends_again_and_again() {
+    let Some((_folder, scene)) = scene(Rollback::Without).await else {
+        return;
+    };
+    let pods = scene.pods();
+    create(&pods, &owned("waits"), false).await.unwrap();
+    let ends = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+    tell(&pods, "waits", &ends, false).await;
+    all_give(&scene, None).await;
+    let replaced = async {
+        while is_there(&pods, "waits").await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, replaced).await.expect("it is deleted");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_that_ends_again_and_again_is_made_optional() {
     let Some((_folder, scene)) = scene(Rollback::Optional).await else {
         return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use control::process::End;
 use control::serve::{Replica, serve};
 use control::settings::{Certificates, Hub, Settings};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -120,7 +121,9 @@ impl Scene {
             };
             let (config, stop) = (config.clone(), self.stop.clone());
             self.replicas.spawn(async move {
-                serve(settings, replica, config, stop).await.unwrap();
+                serve(settings, replica, config, End::at(stop))
+                    .await
+                    .unwrap();
             });
             webhook
         };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use control::inject::AUDIENCE;
+use control::process::End;
 use control::serve::{Replica, serve};
 use control::settings::Settings;
 use http::header::AUTHORIZATION;
@@ -61,7 +62,7 @@ pub(crate) fn run(server: &Kubernetes) -> Running {
             let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
             let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            serve(settings, replica, config.unwrap(), stopped)
+            serve(settings, replica, config.unwrap(), End::at(stopped))
                 .await
                 .unwrap();
         });
