@@ -26,7 +26,13 @@ pub(crate) struct Floor {
     pub(crate) user: Option<f64>,
     /// Least share of background lines that are marked so, in percent, if that is judged.
     pub(crate) marked: Option<f64>,
+    /// So many lines may be missing from each share: what chance takes from a service of few lines.
+    pub(crate) spare: u64,
 }
+
+/// The lines of two calls of a service of few lines: a kill takes the evidence of a whole call, and which
+/// call that is depends on the moment.
+const TWO_CALLS: u64 = 16;
 
 const fn floor(service: &'static str, exact: f64) -> Floor {
     Floor {
@@ -35,6 +41,14 @@ const fn floor(service: &'static str, exact: f64) -> Floor {
         exact,
         user: None,
         marked: None,
+        spare: 0,
+    }
+}
+
+const fn killed(service: &'static str, exact: f64, user: f64) -> Floor {
+    Floor {
+        spare: TWO_CALLS,
+        ..with_person(service, exact, user)
     }
 }
 
@@ -64,14 +78,14 @@ pub(crate) const TRACED: &[Floor] = &[
 ];
 
 /// Of `truth/traced` where sidecars are killed on the way: each restart is a gap, in which nothing is
-/// claimed, and spans are lost with it. Three points below what is measured without kills.
+/// claimed, and spans are lost with it. Three points and two calls below what is measured without kills.
 pub(crate) const KILLED: &[Floor] = &[
-    with_person("orchestrator", 90.3, 86.3),
-    with_person("clm", 96.2, 86.6),
-    with_person("ncm", 97.0, 89.4),
-    with_person("gac", 94.1, 80.1),
-    with_person("dcm", 78.3, 68.2),
-    with_person("rsync", 48.3, 46.8),
+    killed("orchestrator", 90.3, 86.3),
+    killed("clm", 96.2, 86.6),
+    killed("ncm", 97.0, 89.4),
+    killed("gac", 94.1, 80.1),
+    killed("dcm", 78.3, 68.2),
+    killed("rsync", 48.3, 46.8),
 ];
 
 /// Of `truth/traced` where lines wait as long as they can.
@@ -147,7 +161,8 @@ impl Floor {
     )]
     fn says(&self, what: &str, part: u64, total: u64, least: Option<f64>) -> Option<String> {
         let share = part as f64 * 100.0 / total as f64;
-        let least = least.filter(|least| share < *least)?;
+        let spared = (part + self.spare) as f64 * 100.0 / total as f64;
+        let least = least.filter(|least| spared < *least)?;
         Some(format!(
             "{}: {share:.2} % of {total} {what}, {:.2} points below the floor of {least} %",
             self.place(),
@@ -208,6 +223,12 @@ mod tests {
         &mut group.request_lines
     }
 
+    /// By how much a floor is missed when one line of a thousand is missing that may not be.
+    fn points(floor: &Floor) -> String {
+        let lines = 1 + floor.spare;
+        format!("{}.{}0 points below", lines / 10, lines % 10)
+    }
+
     #[test]
     fn each_floor_is_missed_by_one_line_less() {
         for floors in [TRACED, GENERATED, KILLED] {
@@ -215,13 +236,14 @@ mod tests {
             for floor in floors {
                 let mut attribution = just(floors);
                 let less = lines(&mut attribution, floor);
-                less.exact -= 1;
+                less.exact -= 1 + floor.spare;
                 let said = missed(floors, &attribution);
                 let [said] = said.as_slice() else {
                     panic!("{floor:?}: {said:?}");
                 };
                 assert!(said.starts_with(&floor.place()), "{said}");
-                assert!(said.contains("are exact, 0.10 points below"), "{said}");
+                assert!(said.contains("are exact, "), "{said}");
+                assert!(said.contains(&points(floor)), "{said}");
             }
         }
     }
@@ -231,13 +253,14 @@ mod tests {
         for floors in [TRACED, GENERATED, KILLED] {
             for floor in floors.iter().filter(|floor| floor.user.is_some()) {
                 let mut attribution = just(floors);
-                lines(&mut attribution, floor).user_exact -= 1;
+                lines(&mut attribution, floor).user_exact -= 1 + floor.spare;
                 let said = missed(floors, &attribution);
                 let [said] = said.as_slice() else {
                     panic!("{floor:?}: {said:?}");
                 };
                 assert!(said.starts_with(&floor.place()), "{said}");
-                assert!(said.contains("have their person, 0.10 points"), "{said}");
+                assert!(said.contains("have their person, "), "{said}");
+                assert!(said.contains(&points(floor)), "{said}");
             }
         }
     }
